@@ -15,15 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from sprachbund.chunks import (
-    METADATA_DIGEST,
-    check_present,
-    metadata_digest,
-    open_checked,
-    read_attributes,
-)
+from sprachbund.chunks import open_checked
 from sprachbund.errors import InfluenceError
-from sprachbund.layout import DIMENSIONS, EXAMPLE_COORDINATES, FORMAT_VERSION, METHODS
+from sprachbund.layout import EXAMPLE_COORDINATES, check_dataset, check_stored
 
 Sign = Literal["proponents", "opponents"]
 _BLOCK_NBYTES = 64 * 2**20
@@ -38,7 +32,7 @@ class Influence:
 
     def __init__(self, dataset: xr.Dataset) -> None:
         """Wrap a dataset. Raises: InfluenceError if it lacks what an influence result holds."""
-        _check_dataset(dataset)
+        check_dataset(dataset)
         self.dataset = dataset
 
     @classmethod
@@ -48,15 +42,7 @@ class Influence:
         Raises: InfluenceError if there is no whole and undamaged result of a known format there.
         """
         root = Path(path)
-        _check_finished(root)
-        attributes = read_attributes(root)
-        _check_version(root, attributes)
-        if attributes.get(METADATA_DIGEST) != metadata_digest(root):
-            raise InfluenceError(
-                f"{root}: a zarr.json file was changed after the result was written; restore the "
-                "folder from a copy, or delete it and attribute again"
-            )
-        check_present(root)
+        check_stored(root)
         return cls(xr.open_zarr(open_checked(root), chunks=None))
 
     @property
@@ -200,7 +186,7 @@ class Influence:
             new = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
             index = np.concatenate([index, new], axis=1)
             key = np.concatenate([key, direction * scores], axis=1)
-            first = np.argsort(key, axis=1, kind="stable")[:, :k]
+            first = np.stack([_smallest(row, k) for row in key])
             index = np.take_along_axis(index, first, axis=1)
             key = np.take_along_axis(key, first, axis=1)
         return index, direction * key
@@ -249,48 +235,12 @@ class Influence:
         return weights
 
 
-def _check_finished(root: Path) -> None:
-    if root.suffix == ".partial":
-        raise InfluenceError(f"{root}: this attribution is not finished; run it again to go on")
-    if root.is_dir() and (root / "zarr.json").is_file():
-        return
-    partial = root.with_name(root.name + ".partial")
-    if partial.exists():
-        raise InfluenceError(
-            f"{root}: this attribution is not finished ({partial.name} is there); run it again to "
-            "go on"
-        )
-    found = "is not a Zarr folder (no zarr.json)" if root.exists() else "does not exist"
-    raise InfluenceError(f"{root}: {found}; expected an influence result")
+def _smallest(row: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
+    """Positions of the k smallest values in order, equal ones by position; all if fewer than k.
 
-
-def _check_version(root: Path, attributes: dict[str, Any]) -> None:
-    version = attributes.get("format_version")
-    if not isinstance(version, int) or version < 1:
-        raise InfluenceError(
-            f"{root}: is a Zarr folder, but not an influence result (no format_version)"
-        )
-    if version > FORMAT_VERSION:
-        raise InfluenceError(
-            f"{root}: has format version {version}, this sprachbund reads up to {FORMAT_VERSION}; "
-            f"it was written by sprachbund {attributes.get('sprachbund_version')}: install that"
-        )
-
-
-def _check_dataset(dataset: xr.Dataset) -> None:
-    if "influence" not in dataset or dataset["influence"].dims != DIMENSIONS:
-        raise InfluenceError(
-            f"an influence result has a variable influence with the dimensions {DIMENSIONS}; "
-            f"found {dict(dataset.sizes)}"
-        )
-    needed = (*DIMENSIONS, "epoch", "learning_rate", *EXAMPLE_COORDINATES)
-    missing = [name for name in needed if name not in dataset.coords]
-    if missing:
-        raise InfluenceError(f"the influence result lacks the coordinates {', '.join(missing)}")
-    if dataset.attrs.get("method") not in METHODS:
-        raise InfluenceError(
-            f'the influence result is of the method "{dataset.attrs.get("method")}", which is not '
-            f"one of {', '.join(METHODS)}"
-        )
-    if any(size == 0 for size in dataset["influence"].shape):
-        raise InfluenceError(f"the influence result is empty: {dict(dataset.sizes)}")
+    The same as the head of a stable sort, without sorting the tail.
+    """
+    if k >= len(row):
+        return np.argsort(row, kind="stable")
+    candidates = np.flatnonzero(row <= np.partition(row, k - 1)[k - 1])
+    return candidates[np.argsort(row[candidates], kind="stable")[:k]]

@@ -1,22 +1,19 @@
-"""What an influence result holds: its dimensions, coordinates, variables and attributes.
+"""What an influence result holds: dimensions, coordinates, variables; and whether one does.
 
-`create` lays out an empty one from the examples and checkpoints that it is about.
+The format is described in docs/influence.md.
 """
 
-import hashlib
-import json
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import zarr
+import xarray as xr
 
-from sprachbund import __version__
-from sprachbund.chunks import create_array, seal_metadata, sync
+from sprachbund.chunks import (
+    METADATA_DIGEST,
+    check_present,
+    metadata_digest,
+    read_attributes,
+)
 from sprachbund.errors import InfluenceError
 
 FORMAT_VERSION = 1
@@ -39,149 +36,65 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
 MAX_TEST_CHUNK = 65_536
 
 
-@dataclass(frozen=True)
-class Contents:
-    """All that an influence result is about, known before the first score."""
+def check_stored(root: Path) -> None:
+    """Raise an InfluenceError unless a whole result of a known format, no file missing, is there.
 
-    train: pd.DataFrame
-    test: pd.DataFrame
-    checkpoints: pd.DataFrame
-    labels: tuple[str, ...]
-    method: str
-    provenance: Mapping[str, Any]
-    shard_size: int
-
-    def __post_init__(self) -> None:
-        """Refuse what could not be stored or not be read back. Raises: InfluenceError."""
-        if self.method not in METHODS:
-            raise InfluenceError(f'method "{self.method}" is not one of {", ".join(METHODS)}')
-        if self.shard_size < 1:
-            raise InfluenceError(f"shard_size is {self.shard_size}; it must be at least 1")
-        for name, frame in (("training", self.train), ("test", self.test)):
-            _check_examples(name, frame)
-        _check_checkpoints(self.checkpoints)
-
-    def fingerprints(self) -> dict[str, str]:
-        """Return a digest of each argument, so that a difference can be named."""
-        columns = ["id", *EXAMPLE_COLUMNS]
-        parts: dict[str, Any] = {
-            "train": [self.train[column].tolist() for column in columns],
-            "test": [self.test[column].tolist() for column in columns],
-            "checkpoints": [
-                self.checkpoints["step"].astype(int).tolist(),
-                self.checkpoints["epoch"].astype(float).tolist(),
-                self.checkpoints["learning_rate"].astype(float).tolist(),
-            ],
-            "labels": list(self.labels),
-            "method": self.method,
-            "provenance": self.provenance,
-            "shard_size": self.shard_size,
-            "sprachbund_version": __version__,
-            "format_version": FORMAT_VERSION,
-        }
-        return {
-            name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
-            for name, part in parts.items()
-        }
-
-
-def create(root: Path, contents: Contents) -> None:
-    """Write an empty influence result: coordinates, and arrays without chunks. Sealed last."""
-    attributes: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "method": contents.method,
-        "labels": list(contents.labels),
-        "sprachbund_version": __version__,
-        "provenance": json.dumps(contents.provenance, sort_keys=True, ensure_ascii=False),
-        "arguments": contents.fingerprints(),
-        # By this convention (CF) xarray knows coordinates that are not dimensions.
-        "coordinates": " ".join(["epoch", "learning_rate", *EXAMPLE_COORDINATES]),
-    }
-    group = zarr.create_group(root, zarr_format=3, attributes=attributes)
-    _write_coordinates(group, contents)
-    lengths = dict(
-        zip(
-            DIMENSIONS, map(len, (contents.checkpoints, contents.test, contents.train)), strict=True
+    The checksums of the chunks are left to be checked when they are read.
+    """
+    _check_whole(root)
+    attributes = read_attributes(root)
+    _check_version(root, attributes)
+    if attributes.get(METADATA_DIGEST) != metadata_digest(root):
+        raise InfluenceError(
+            f"{root}: a zarr.json file was changed after the result was written; restore the "
+            "folder from a copy, or delete it and attribute again"
         )
-    )
-    for name, (dims, dtype, long_name) in VARIABLES.items():
-        chunk = {
-            "checkpoint": 1,
-            "test": min(lengths["test"], MAX_TEST_CHUNK),
-            "train": contents.shard_size,
-        }
-        create_array(
-            group,
-            name,
-            dtype=dtype,
-            shape=[lengths[dim] for dim in dims],
-            chunks=[chunk[dim] for dim in dims],
-            dims=dims,
-            long_name=long_name,
+    check_present(root)
+
+
+def check_dataset(dataset: xr.Dataset) -> None:
+    """Raise an InfluenceError unless `dataset` holds what an influence result holds."""
+    if "influence" not in dataset or dataset["influence"].dims != DIMENSIONS:
+        raise InfluenceError(
+            f"an influence result has a variable influence with the dimensions {DIMENSIONS}; "
+            f"found {dict(dataset.sizes)}"
         )
-    with warnings.catch_warnings():
-        # xarray opens Zarr v3 without a warning only if the metadata is consolidated, and Zarr
-        # warns when it is: the specification of that is not final.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(root, zarr_format=3)
-    sync(sorted(root.rglob("*")))
-    seal_metadata(root)
-
-
-def _write_coordinates(group: zarr.Group, contents: Contents) -> None:
-    checkpoints = contents.checkpoints
-    _write(group, "checkpoint", "checkpoint", "int64", checkpoints["step"], "optimizer step")
-    _write(group, "epoch", "checkpoint", "float64", checkpoints["epoch"], "epochs of fine-tuning")
-    _write(
-        group,
-        "learning_rate",
-        "checkpoint",
-        "float64",
-        checkpoints["learning_rate"],
-        "sum of the learning rates of the steps since the checkpoint before",
-    )
-    for split, frame in (("train", contents.train), ("test", contents.test)):
-        _write(group, split, split, "string", frame["id"], f"id of the {split} example")
-        for column in EXAMPLE_COLUMNS:
-            name = column.replace("_", " ")
-            _write(group, f"{split}_{column}", split, "string", frame[column], name)
-
-
-def _write(
-    group: zarr.Group, name: str, dim: str, dtype: str, values: "pd.Series[Any]", long_name: str
-) -> None:
-    n = len(values)
-    array = create_array(
-        group, name, dtype=dtype, shape=[n], chunks=[n], dims=[dim], long_name=long_name
-    )
-    array[:] = np.asarray(values, dtype=object if dtype == "string" else dtype)
-
-
-def _check_examples(name: str, frame: pd.DataFrame) -> None:
-    missing = [column for column in ("id", *EXAMPLE_COLUMNS) if column not in frame.columns]
+    needed = (*DIMENSIONS, "epoch", "learning_rate", *EXAMPLE_COORDINATES)
+    missing = [name for name in needed if name not in dataset.coords]
     if missing:
-        raise InfluenceError(f"the {name} examples have no column {', '.join(missing)}")
-    if frame.empty:
-        raise InfluenceError(f"there are no {name} examples")
-    repeated = frame["id"][frame["id"].duplicated()]
-    if len(repeated):
-        raise InfluenceError(f'the {name} examples have the id "{repeated.iloc[0]}" twice')
-    for column in ("id", *EXAMPLE_COLUMNS):
-        wrong = [value for value in frame[column] if not isinstance(value, str)]
-        if wrong:
-            raise InfluenceError(
-                f"the {name} examples: column {column} holds {wrong[0]!r}, which is not a string"
-            )
+        raise InfluenceError(f"the influence result lacks the coordinates {', '.join(missing)}")
+    if dataset.attrs.get("method") not in METHODS:
+        raise InfluenceError(
+            f'the influence result is of the method "{dataset.attrs.get("method")}", which is not '
+            f"one of {', '.join(METHODS)}"
+        )
+    if any(size == 0 for size in dataset["influence"].shape):
+        raise InfluenceError(f"the influence result is empty: {dict(dataset.sizes)}")
 
 
-def _check_checkpoints(frame: pd.DataFrame) -> None:
-    missing = [name for name in ("step", "epoch", "learning_rate") if name not in frame.columns]
-    if missing:
-        raise InfluenceError(f"the checkpoints have no column {', '.join(missing)}")
-    if frame.empty:
-        raise InfluenceError("there are no checkpoints")
-    if not (np.diff(frame["step"].to_numpy()) > 0).all():
-        raise InfluenceError(f"the checkpoints are not in order of step: {frame['step'].tolist()}")
-    rates = frame["learning_rate"].to_numpy(dtype=float)
-    if not (np.isfinite(rates) & (rates >= 0)).all():
-        raise InfluenceError(f"the checkpoints have the learning rates {rates.tolist()}")
+def _check_whole(root: Path) -> None:
+    if root.suffix == ".partial":
+        raise InfluenceError(f"{root}: this attribution is not finished; run it again to go on")
+    if root.is_dir() and (root / "zarr.json").is_file():
+        return
+    partial = root.with_name(root.name + ".partial")
+    if partial.exists():
+        raise InfluenceError(
+            f"{root}: this attribution is not finished ({partial.name} is there); run it again to "
+            "go on"
+        )
+    found = "is not a Zarr folder (no zarr.json)" if root.exists() else "does not exist"
+    raise InfluenceError(f"{root}: {found}; expected an influence result")
+
+
+def _check_version(root: Path, attributes: dict[str, Any]) -> None:
+    version = attributes.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise InfluenceError(
+            f"{root}: is a Zarr folder, but not an influence result (no format_version)"
+        )
+    if version > FORMAT_VERSION:
+        raise InfluenceError(
+            f"{root}: has format version {version}, this sprachbund reads up to {FORMAT_VERSION}; "
+            f"it was written by sprachbund {attributes.get('sprachbund_version')}: install that"
+        )
