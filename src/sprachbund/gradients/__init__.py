@@ -1,1 +1,4 @@
+"""Per-example gradients of any transformer, contracted with a bank of test gradients.
 
+Knows torch and nothing of languages.
+"""

@@ -1,0 +1,214 @@
+"""The engine: per-example gradients of every chosen parameter, proven against autograd before they are used.
+
+Modules with a rule are read through hooks; parameters without one, or used outside their own module, are differentiated
+by autograd one example at a time: slower, and as exact.
+"""
+
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+
+from sprachbund.errors import GradientError, SprachbundWarning
+from sprachbund.gradients.capture import Capture, Consumer, evaluation_mode, find_sites
+from sprachbund.gradients.losses import (
+    Batch,
+    Loss,
+    batch_size,
+    check_losses,
+    slice_batch,
+    task_loss,
+)
+from sprachbund.gradients.parameters import ParameterFilter, Selection, select_parameters
+from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient
+from sprachbund.gradients.proof import (
+    disagreements,
+    prove_batch_independence,
+    prove_own_loss,
+    random_weights,
+)
+
+
+class GradientEngine:
+    """Per-example gradients of a model's trainable parameters, as a context manager.
+
+    While it is open the model is in evaluation mode with frozen parameters; on leaving, also by an exception, mode,
+    requires_grad and hooks are as they were found.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: Loss | None = None,
+        parameters: ParameterFilter | None = None,
+    ) -> None:
+        self.selection: Selection = select_parameters(model, parameters)
+        self._model = model
+        self._loss: Loss = loss or task_loss
+        self._default_loss = loss is None
+        self._device = next(iter(self.selection.parameters.values())).device
+        self._proven: set[str] = set()
+        self._by_autograd: set[str] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "GradientEngine":
+        self._stack.enter_context(evaluation_mode(self._model))
+        self._install()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._capture.__exit__(kind, value, traceback)
+        self._stack.close()
+
+    @property
+    def parameters_by_autograd(self) -> tuple[str, ...]:
+        """Names of the parameters that no rule covers."""
+        return tuple(name for name in self.selection.parameters if name in self._by_autograd)
+
+    def per_example(self, batch: Batch, consume: Consumer) -> Tensor:
+        """Hand each parameter's per-example gradients to `consume(name, gradient)`; return losses [B].
+
+        A parameter that the loss of this batch does not reach is not handed over: its gradient is zero.
+
+        Raises: GradientError if the model's loss of an example depends on its batch, or gradients
+            cannot be told apart by example.
+        """
+        batch = {name: value.to(self._device) for name, value in batch.items()}
+        if not self._proven:
+            self._prove(batch)
+        seen: set[str] = set()
+
+        def note(name: str, gradient: PerExampleGradient) -> None:
+            seen.add(name)
+            consume(name, gradient)
+
+        losses = self._pass(batch, note)
+        if self._capture.misshapen or not seen <= self._proven:
+            # An expert or adapter that earlier batches never reached: its turn to be proven.
+            self._prove_again(batch, seen - self._proven)
+        return losses
+
+    def _install(self) -> None:
+        rest = {
+            name: parameter
+            for name, parameter in self.selection.parameters.items()
+            if name not in self._by_autograd
+        }
+        sites = find_sites(self._model, rest)
+        hooked = {name for site in sites for name in site.names.values()}
+        self._by_autograd |= rest.keys() - hooked
+        self._capture = Capture(self._model, sites)
+        self._capture.__enter__()
+
+    def _pass(self, batch: Batch, consume: Consumer) -> Tensor:
+        size = batch_size(batch)
+        losses = self._capture.passing(size, consume, lambda: self._checked_loss(batch))
+        for name, gradient in self._one_by_one(batch, self.parameters_by_autograd).items():
+            consume(name, gradient)
+        return losses
+
+    def _checked_loss(self, batch: Batch) -> Tensor:
+        losses = self._loss(self._model, batch)
+        check_losses(losses, batch_size(batch))
+        return losses
+
+    def _one_by_one(self, batch: Batch, names: tuple[str, ...]) -> dict[str, DenseGradient]:
+        rows: dict[str, list[Tensor]] = {name: [] for name in names}
+        for position in range(batch_size(batch) if names else 0):
+            alone = slice_batch(batch, position, position + 1)
+            for name, gradient in self._autograd(alone, names, torch.ones(1)).items():
+                rows[name].append(gradient)
+        return {name: DenseGradient(torch.stack(values)) for name, values in rows.items() if values}
+
+    def _autograd(
+        self, batch: Batch, names: tuple[str, ...], weight_B: Tensor
+    ) -> dict[str, Tensor]:
+        """Autograd's gradient of the weighted sum of losses, by the ordinary way."""
+        chosen = [self.selection.parameters[name] for name in names]
+        try:
+            for parameter in chosen:
+                parameter.requires_grad_(True)
+            with torch.enable_grad():
+                losses = self._checked_loss(batch)
+                total = (losses * weight_B.to(losses)).sum()
+                gradients = torch.autograd.grad(total, chosen, materialize_grads=True)
+        finally:
+            for parameter in chosen:
+                parameter.requires_grad_(False)
+        return dict(zip(names, gradients, strict=True))
+
+    def _prove(self, batch: Batch) -> None:
+        """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
+        prove_batch_independence(self._model, self._loss, batch)
+        if self._default_loss:
+            prove_own_loss(self._model, batch)
+        wrong = self._disagreeing(batch)
+        if wrong:
+            self._by_autograd |= wrong
+            self._capture.__exit__(None, None, None)
+            self._install()
+            still = self._disagreeing(batch)
+            if still:
+                raise GradientError(_unprovable(still))
+        if self._by_autograd:
+            warnings.warn(_slow_path(self.parameters_by_autograd), SprachbundWarning, stacklevel=3)
+        self._proven |= self._by_autograd
+
+    def _prove_again(self, batch: Batch, new: set[str]) -> None:
+        wrong = self._disagreeing(batch) | self._capture.misshapen
+        if wrong:
+            raise GradientError(_unprovable(wrong))
+        self._proven |= new
+
+    def _disagreeing(self, batch: Batch) -> set[str]:
+        weight_B = random_weights(batch_size(batch), self._device)
+        found: dict[str, Tensor] = {}
+
+        def add(name: str, gradient: PerExampleGradient) -> None:
+            found[name] = gradient.weighted_sum(weight_B.to(_dtype(gradient)))
+
+        self._capture.passing(batch_size(batch), add, lambda: self._checked_loss(batch))
+        misshapen = set(self._capture.misshapen)
+        names = tuple(n for n in self.selection.parameters if n not in self._by_autograd)
+        expected = self._autograd(batch, names, weight_B)
+        wrong = disagreements(found, expected) | misshapen
+        self._proven |= found.keys() - wrong
+        return wrong
+
+
+def _dtype(gradient: PerExampleGradient) -> torch.dtype:
+    tensors: Mapping[str, object] = vars(gradient)
+    return next(
+        value.dtype
+        for value in tensors.values()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    )
+
+
+def _listed(names: set[str] | tuple[str, ...]) -> str:
+    shown = sorted(names)[:5]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(shown) + more
+
+
+def _slow_path(names: tuple[str, ...]) -> str:
+    return (
+        f"{len(names)} parameters have no rule or are used outside their own module and are differentiated "
+        f"one example at a time, exactly but slowly: {_listed(names)}"
+    )
+
+
+def _unprovable(names: set[str]) -> str:
+    return (
+        f"per-example gradients of {_listed(names)} do not add up to autograd's gradient of the same loss: "
+        "their scores would be wrong. Leave these parameters out with parameters=, or use smaller batches"
+    )

@@ -1,0 +1,89 @@
+"""Per-example losses: the model's own task loss, before it is averaged over a batch."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sprachbund.errors import GradientError
+
+Batch = Mapping[str, Tensor]
+Loss = Callable[[nn.Module, Batch], Tensor]
+
+
+def batch_size(batch: Batch) -> int:
+    """Number of examples of a collated batch; its `labels` have one row for each.
+
+    Raises: GradientError without labels.
+    """
+    if "labels" not in batch:
+        found = ", ".join(batch) or "nothing"
+        raise GradientError(f"a batch holds {found}, but no labels, which the loss needs")
+    return int(batch["labels"].shape[0])
+
+
+def slice_batch(batch: Batch, start: int, stop: int) -> dict[str, Tensor]:
+    """Examples [start, stop) of a batch; tensors that are not per example stay whole."""
+    size = batch_size(batch)
+    return {
+        name: value[start:stop] if value.dim() and value.shape[0] == size else value
+        for name, value in batch.items()
+    }
+
+
+def task_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """The loss that a Hugging Face model computes from `labels`, for each example: [B].
+
+    Sequence classification: cross entropy (integer labels), mean binary cross entropy (float labels for each class), or
+    squared error (one output). Token labels: mean cross entropy over an example's own labelled tokens, the tokens
+    shifted by one for causal language models, as in the model's own loss for a batch of one.
+
+    Raises: GradientError where logits and labels fit none of these; then pass a `loss`.
+    """
+    logits = model(**batch).logits
+    labels = batch["labels"]
+    if logits.dim() == 2:
+        return _sequence_loss(logits, labels)
+    if logits.dim() == 3 and labels.dim() == 2:
+        shifted = type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+        return _token_loss(logits, labels, shifted=shifted)
+    raise GradientError(
+        f"no default loss for logits of shape {tuple(logits.shape)} with labels of shape "
+        f"{tuple(labels.shape)}: pass loss=, a function (model, batch) -> losses [B]"
+    )
+
+
+def _sequence_loss(logits_BC: Tensor, labels: Tensor) -> Tensor:
+    if logits_BC.shape[1] == 1:
+        return (logits_BC.squeeze(1) - labels.reshape(-1).to(logits_BC.dtype)).square()
+    if labels.is_floating_point():
+        return F.binary_cross_entropy_with_logits(logits_BC, labels, reduction="none").mean(1)
+    return F.cross_entropy(logits_BC, labels.reshape(-1), reduction="none")
+
+
+def _token_loss(logits_BTC: Tensor, labels_BT: Tensor, *, shifted: bool) -> Tensor:
+    if shifted:
+        logits_BTC, labels_BT = logits_BTC[:, :-1], labels_BT[:, 1:]
+    losses_BT = F.cross_entropy(logits_BTC.transpose(1, 2), labels_BT, reduction="none")
+    count_B = (labels_BT != -100).sum(1)
+    if bool((count_B == 0).any()):
+        raise GradientError(
+            "an example has no labelled token (all are -100): its loss is undefined"
+        )
+    return losses_BT.sum(1) / count_B
+
+
+def check_losses(losses: Tensor, size: int) -> None:
+    """Raises: GradientError unless there is one finite loss for each example."""
+    if losses.shape != (size,):
+        raise GradientError(
+            f"the loss returned shape {tuple(losses.shape)} for a batch of {size} examples; "
+            f"expected ({size},), one loss for each example (reduction='none')"
+        )
+    if not bool(torch.isfinite(losses).all()):
+        where = int((~torch.isfinite(losses)).nonzero()[0])
+        raise GradientError(
+            f"the loss of example {where} of a batch is {float(losses[where])}: the model's "
+            f"weights or the input are broken (training diverged?)"
+        )

@@ -1,0 +1,57 @@
+"""Which parameters are attributed: trainable ones, chosen by name, each counted once though tied."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from sprachbund.errors import GradientError
+
+ParameterFilter = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The attributed parameters by name, and how many numbers they hold."""
+
+    parameters: dict[str, nn.Parameter]
+    trainable: int
+
+    @property
+    def attributed(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    def coverage(self) -> str:
+        """For people: "278.0 M of 278.0 M trainable parameters attributed"."""
+        attributed, trainable = _millions(self.attributed), _millions(self.trainable)
+        return f"{attributed} of {trainable} trainable parameters attributed"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 100_000 else f"{count:,}"
+
+
+def select_parameters(model: nn.Module, wanted: ParameterFilter | None) -> Selection:
+    """Trainable parameters of the model whose name passes `wanted` (all by default).
+
+    A tied parameter goes by its first name and is chosen if any of its names is.
+
+    Raises: GradientError if none is left.
+    """
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    first_name = {parameter: name for name, parameter in trainable.items()}
+    chosen: dict[str, nn.Parameter] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if parameter in first_name and (wanted is None or wanted(name)):
+            chosen[first_name[parameter]] = parameter
+    if not chosen:
+        cause = "every parameter is frozen" if not trainable else "the filter leaves none"
+        raise GradientError(f"no parameter to attribute: {cause} (requires_grad, parameters=)")
+    return Selection(chosen, sum(parameter.numel() for parameter in trainable.values()))
+
+
+def owners(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Every (module, local name, parameter) that a module holds itself, ties included."""
+    for module in model.modules():
+        for local_name, parameter in module.named_parameters(recurse=False):
+            yield module, local_name, parameter

@@ -1,0 +1,174 @@
+"""The three shapes that a per-example gradient of one parameter can take.
+
+A linear weight's gradient is a sum of outer products over tokens, an embedding's touches few rows, anything else is
+dense. Each knows its squared norm and its weighted sum over examples; the bank knows how to contract it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+def _pad_tokens(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate [B, T, ...] tensors along the tokens."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim=1)
+
+
+def _sum_of_squares(values_BOI: Tensor) -> Tensor:
+    """Squared Frobenius norm of each example, [B] float64.
+
+    float32 sums over millions of entries lose digits, so rows are summed in the working
+    precision and the rows' sums in float64.
+    """
+    rows_BO: Tensor = torch.linalg.vector_norm(values_BOI, dim=-1)
+    return rows_BO.double().square().sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class OuterGradient:
+    """Gradient of a matrix: for example n, the sum over tokens t of left[n, t] (outer) right[n, t]."""
+
+    left_BTO: Tensor
+    right_BTI: Tensor
+
+    @classmethod
+    def merge(cls, calls: Sequence[Self]) -> "OuterGradient":
+        """A sum over calls of one module is a sum over all their tokens."""
+        return OuterGradient(
+            _pad_tokens([call.left_BTO for call in calls]),
+            _pad_tokens([call.right_BTI for call in calls]),
+        )
+
+    @property
+    def batch_size(self) -> int:
+        return self.left_BTO.shape[0]
+
+    @property
+    def tokens(self) -> int:
+        return self.left_BTO.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.left_BTO.shape[2], self.right_BTI.shape[2]
+
+    @cached_property
+    def matrix_BOI(self) -> Tensor:
+        """The gradients themselves, materialised once for scores and norm, freed with this object."""
+        return torch.bmm(self.left_BTO.transpose(1, 2), self.right_BTI)
+
+    def squared_norm(self) -> Tensor:
+        """[B] float64, by the cheaper of the token Gram matrices and the gradient itself."""
+        rows, columns = self.shape
+        if self.tokens * (rows + columns) < rows * columns:
+            gram_BTT = torch.bmm(self.left_BTO, self.left_BTO.transpose(1, 2))
+            gram_BTT *= torch.bmm(self.right_BTI, self.right_BTI.transpose(1, 2))
+            return gram_BTT.double().sum(dim=(1, 2)).clamp_min(0.0)
+        return _sum_of_squares(self.matrix_BOI)
+
+    def weighted_sum(self, weight_B: Tensor) -> Tensor:
+        """The sum over examples of weight times gradient, [O, I]."""
+        left = (self.left_BTO * weight_B[:, None, None]).flatten(0, 1)
+        return left.T @ self.right_BTI.flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class RowGradient:
+    """Gradient of an embedding table: for example n, row `ids[n, t]` gets `rows[n, t]`, summed."""
+
+    ids_BT: Tensor
+    rows_BTD: Tensor
+    table_rows: int
+    padding_idx: int | None
+
+    @classmethod
+    def merge(cls, calls: Sequence[Self]) -> "RowGradient":
+        return RowGradient(
+            _pad_tokens([call.ids_BT for call in calls]),
+            _pad_tokens([call.rows_BTD for call in calls]),
+            calls[0].table_rows,
+            calls[0].padding_idx,
+        )
+
+    @property
+    def batch_size(self) -> int:
+        return self.ids_BT.shape[0]
+
+    @cached_property
+    def coalesced(self) -> "SparseRows":
+        """One entry for each example and row of the table that it touches, sorted by row."""
+        batch, tokens = self.ids_BT.shape
+        example = torch.arange(batch, device=self.ids_BT.device).repeat_interleave(tokens)
+        ids, values = self.ids_BT.flatten(), self.rows_BTD.flatten(0, 1)
+        if self.padding_idx is not None:  # autograd gives this row no gradient either
+            kept = ids != self.padding_idx
+            example, ids, values = example[kept], ids[kept], values[kept]
+        keys, entry = torch.unique(ids * batch + example, return_inverse=True)
+        summed = values.new_zeros(len(keys), values.shape[1]).index_add_(0, entry, values)
+        return SparseRows(row=keys // batch, example=keys % batch, values_ED=summed)
+
+    def squared_norm(self) -> Tensor:
+        return self.coalesced.squared_norm(self.batch_size)
+
+    def weighted_sum(self, weight_B: Tensor) -> Tensor:
+        entries = self.coalesced
+        table = entries.values_ED.new_zeros(self.table_rows, entries.values_ED.shape[1])
+        weight_E = weight_B[entries.example]
+        return table.index_add_(0, entries.row, entries.values_ED * weight_E[:, None])
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """Entries (row of the table, example, vector), sorted by row, each pair once."""
+
+    row: Tensor
+    example: Tensor
+    values_ED: Tensor
+
+    def squared_norm(self, batch_size: int) -> Tensor:
+        """[batch_size] float64."""
+        norms_E: Tensor = torch.linalg.vector_norm(self.values_ED, dim=1)
+        squares_E = norms_E.double().square()
+        return squares_E.new_zeros(batch_size).index_add_(0, self.example, squares_E)
+
+
+@dataclass(frozen=True)
+class DenseGradient:
+    """Gradient of a small or irregular parameter, written out: [B, *shape]."""
+
+    values: Tensor
+
+    @classmethod
+    def merge(cls, calls: Sequence[Self]) -> "DenseGradient":
+        return DenseGradient(torch.stack([call.values for call in calls]).sum(0))
+
+    @property
+    def batch_size(self) -> int:
+        return self.values.shape[0]
+
+    def flat(self) -> Tensor:
+        """[B, P]."""
+        return self.values.flatten(1)
+
+    def squared_norm(self) -> Tensor:
+        """[B] float64."""
+        rows = self.values.flatten(1, -2) if self.values.dim() > 2 else self.values.unsqueeze(1)
+        return _sum_of_squares(rows)
+
+    def weighted_sum(self, weight_B: Tensor) -> Tensor:
+        total: Tensor = torch.tensordot(weight_B, self.values, dims=1)
+        return total
+
+
+PerExampleGradient = OuterGradient | RowGradient | DenseGradient
+
+
+def merge(calls: Sequence[PerExampleGradient]) -> PerExampleGradient:
+    """Add up the contributions of several calls of the modules that hold one parameter."""
+    first = calls[0]
+    if len(calls) == 1:
+        return first
+    return type(first).merge(calls)  # type: ignore[arg-type]
