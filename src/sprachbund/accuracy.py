@@ -1,0 +1,131 @@
+"""Accuracy and loss of every checkpoint by language, kept in accuracy.csv in the run's folder."""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sprachbund.data.corpus import Corpus
+from sprachbund.errors import RunError, SprachbundWarning
+from sprachbund.modeling import ModelConfig, collate, encode, load_classifier, load_tokenizer
+from sprachbund.runs import Checkpoint, Run
+
+ACCURACY = "accuracy.csv"
+COLUMNS = ("checkpoint", "epoch", "language", "n", "accuracy", "loss")
+
+
+def evaluate_run(
+    run: Run,
+    corpus: Corpus,
+    *,
+    max_length: int = 128,
+    batch_size: int = 64,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Evaluate each checkpoint on a corpus; those already in accuracy.csv are not computed again.
+
+    Calls `on_progress` with the checkpoints done and their number. Returns: the columns checkpoint
+    (step), epoch, language, n, accuracy (0 to 1), loss (mean cross-entropy, in nats), in order of
+    step and of the corpus's languages.
+
+    Raises: ModelError if a checkpoint's labels are not those of the corpus; RunError if the table
+    cannot be written.
+    """
+    table = _finished(run, corpus, max_length)
+    for done, checkpoint in enumerate(run.checkpoints, start=1):
+        if checkpoint.step not in set(table["checkpoint"]):
+            rows = _evaluate(checkpoint, corpus, max_length, batch_size)
+            table = rows if table.empty else pd.concat([table, rows], ignore_index=True)
+            _write(run.path / ACCURACY, table)
+        if on_progress is not None:
+            on_progress(done, len(run.checkpoints))
+    return table
+
+
+def predict(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Corpus,
+    max_length: int,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Logits [rows, labels], float32, in corpus order, in the model's present mode.
+
+    Rows of like length share a batch, so that little is computed on padding.
+    """
+    rows = encode(corpus, tokenizer, max_length)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+    logits = np.zeros((len(rows), model.config.num_labels), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = collate([rows[i] for i in chosen], tokenizer)
+            del batch["labels"]
+            batch = {name: value.to(model.device) for name, value in batch.items()}
+            logits[chosen] = model(**batch).logits.float().cpu().numpy()
+    return logits
+
+
+def _evaluate(
+    checkpoint: Checkpoint, corpus: Corpus, max_length: int, batch_size: int
+) -> pd.DataFrame:
+    config = ModelConfig(path=str(checkpoint.path), max_length=max_length)
+    model = load_classifier(config, corpus.labels, seed=0)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    logits = predict(model, load_tokenizer(checkpoint.path), corpus, max_length, batch_size)
+    labels = corpus.label_index
+    scores = torch.log_softmax(torch.from_numpy(logits).double(), dim=-1).numpy()
+    frame = pd.DataFrame(
+        {
+            "language": corpus.frame["language"],
+            "accuracy": logits.argmax(axis=1) == labels,
+            "loss": -scores[np.arange(len(labels)), labels],
+        }
+    )
+    means = frame.groupby("language", sort=False).agg(
+        n=("accuracy", "size"), accuracy=("accuracy", "mean"), loss=("loss", "mean")
+    )
+    means = means.reset_index()
+    means.insert(0, "checkpoint", checkpoint.step)
+    means.insert(1, "epoch", checkpoint.epoch)
+    return means[list(COLUMNS)]
+
+
+def _finished(run: Run, corpus: Corpus, max_length: int) -> pd.DataFrame:
+    """What accuracy.csv already holds of the run's checkpoints, if made from the same corpus."""
+    path, note = run.path / ACCURACY, (run.path / ACCURACY).with_suffix(".json")
+    provenance = {"corpus": corpus.fingerprint(), "max_length": max_length}
+    try:
+        if path.is_file() and json.loads(note.read_text(encoding="utf-8")) == provenance:
+            table = pd.read_csv(path, keep_default_na=False, float_precision="round_trip")
+            steps = [checkpoint.step for checkpoint in run.checkpoints]
+            return table[table["checkpoint"].isin(steps)][list(COLUMNS)].reset_index(drop=True)
+    except (OSError, ValueError, KeyError) as error:
+        message = f"{path}: cannot be read ({error}), so it is made again"
+        warnings.warn(message, SprachbundWarning, stacklevel=3)
+    with _explained(path):
+        # The old table goes before the note changes, or a kill in between would pair the two.
+        path.unlink(missing_ok=True)
+        note.write_text(json.dumps(provenance), encoding="utf-8")
+    return pd.DataFrame(columns=list(COLUMNS))
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    partial = path.with_suffix(".partial")
+    with _explained(path):
+        table.to_csv(partial, index=False)
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,168 @@
+"""Load a tokenizer and a sequence classifier, and turn a corpus into tokens for them.
+
+Fine-tuning, evaluation and attribution all load through here, so that they see the same model, the
+same truncation and the same order of labels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from sprachbund.data.corpus import Corpus
+from sprachbund.errors import ModelError
+from sprachbund.model_checks import (
+    check_backbone,
+    check_labels,
+    check_size,
+    check_weights,
+    explained,
+    local_folder,
+    quiet,
+    warn,
+)
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "vocab.txt",
+    "vocab.json",
+)
+
+
+class ModelConfig(BaseModel):
+    """The pre-trained model to start from; in YAML a plain string stands for its path."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(min_length=1, description="Name on the Hugging Face hub, or a local folder.")
+    num_hidden_layers: int | None = Field(
+        default=None, ge=1, description="Keep only this many of the lowest layers; all by default."
+    )
+    max_length: int = Field(
+        default=128, ge=4, description="Longest input in tokens; longer texts are truncated."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"path": str(value)} if isinstance(value, str | Path) else value
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; one without a padding token pads with its end token.
+
+    Raises: ModelError if the folder is missing or holds no tokenizer, or the hub cannot be reached.
+    """
+    folder = local_folder(path)
+    if folder is not None and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelError(
+            f"{folder}: no tokenizer found (expected tokenizer.json or a vocabulary file); "
+            "save the tokenizer of the model into this folder with tokenizer.save_pretrained()"
+        )
+    with quiet(), explained(path, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(str(folder or path))
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ModelError(
+                f"{path}: the tokenizer has neither a padding nor an end token; set "
+                "tokenizer.pad_token and save it again"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+        warn(f"{path}: the tokenizer has no padding token; its end token pads instead")
+    return tokenizer
+
+
+def load_classifier(config: ModelConfig, labels: Sequence[str], seed: int) -> PreTrainedModel:
+    """Load a classifier over `labels` in float32 and eval mode; a new head is drawn from `seed`.
+
+    The global random state is left as it was found.
+
+    Raises: ModelError if the folder, its weights or its number of labels or layers do not fit.
+    """
+    folder = local_folder(config.path)
+    source = str(folder or config.path)
+    with quiet(), explained(config.path, "model"):
+        architecture = AutoConfig.from_pretrained(source)
+    check_labels(config.path, architecture, labels)
+    check_size(config.path, architecture, config.num_hidden_layers, config.max_length)
+    if folder is not None:
+        check_weights(folder)
+    if architecture.pad_token_id is None:
+        architecture.pad_token_id = architecture.eos_token_id
+    if config.num_hidden_layers is not None:
+        architecture.num_hidden_layers = config.num_hidden_layers
+    architecture.id2label = dict(enumerate(labels))
+    architecture.label2id = {label: index for index, label in enumerate(labels)}
+    with quiet(), explained(config.path, "model"), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            source, config=architecture, dtype=torch.float32, output_loading_info=True
+        )
+    check_backbone(config.path, model, loading)
+    return model.eval()
+
+
+def encode(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[dict[str, Any]]:
+    """Token ids of each row (and its pair, where it has one), in corpus order, unpadded.
+
+    Returns: per row `input_ids`, `attention_mask`, `token_type_ids` if the tokenizer gives them,
+    and `labels` (the class index). Warns with the number of rows that had to be truncated.
+    """
+    frame = corpus.frame
+    rows: list[dict[str, Any]] = [{} for _ in range(len(frame))]
+    paired = (frame["text_pair"] != "").to_numpy()
+    for with_pair in (False, True):
+        positions = (paired == with_pair).nonzero()[0].tolist()
+        if positions:
+            texts = frame["text"].iloc[positions].tolist()
+            pairs = frame["text_pair"].iloc[positions].tolist() if with_pair else None
+            for position, row in zip(positions, _tokenize(tokenizer, texts, pairs), strict=True):
+                rows[position] = row
+    too_long = [i for i, row in enumerate(rows) if len(row["input_ids"]) > max_length]
+    for i in too_long:
+        text, pair = frame["text"].iloc[i], frame["text_pair"].iloc[i]
+        pairs = [pair] if pair else None
+        rows[i] = _tokenize(tokenizer, [text], pairs, truncation=True, max_length=max_length)[0]
+    if too_long:
+        warn(
+            f"{corpus.name}: {len(too_long)} of {len(rows)} examples are longer than {max_length} "
+            "tokens and were truncated; raise max_length to keep them whole"
+        )
+    for row, label in zip(rows, corpus.label_index.tolist(), strict=True):
+        row["labels"] = int(label)
+    return rows
+
+
+def collate(
+    rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, torch.Tensor]:
+    """Pad encoded rows to their longest: tensors [batch, tokens], and `labels` [batch]."""
+    with quiet():
+        padded = tokenizer.pad([{k: v for k, v in row.items() if k != "labels"} for row in rows])
+    batch = {name: torch.tensor(values) for name, values in padded.items()}
+    batch["labels"] = torch.tensor([row["labels"] for row in rows])
+    return batch
+
+
+def _tokenize(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    pairs: list[str] | None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    encoded = tokenizer(texts, pairs, verbose=False, return_attention_mask=True, **options)
+    return [{name: encoded[name][i] for name in encoded} for i in range(len(texts))]

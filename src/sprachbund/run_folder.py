@@ -1,0 +1,108 @@
+"""The folder of a fine-tuning run: what it was made from, where it stopped, and room to write."""
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sprachbund.checkpoint_files import checkpoint_problem, read_state, weight_problem
+from sprachbund.errors import RunError, SprachbundWarning
+from sprachbund.model_checks import quiet
+from sprachbund.runs import checkpoint_folders
+
+RUN_RECORD = "run.json"
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Note what a run is made from; refuse a folder that holds one made from something else.
+
+    A run of other settings that has no checkpoint yet holds nothing to lose, and is begun anew.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / RUN_RECORD
+    has_checkpoints = any(step > 0 for step in checkpoint_folders(folder))
+    if has_checkpoints and not record.is_file():
+        raise RunError(f"{folder}: holds a run that was not started here; choose another folder")
+    found = _read_record(record) if record.is_file() else None
+    if found == settings:
+        return
+    if has_checkpoints and found is not None:
+        changed = sorted(key for key in settings if found.get(key) != settings[key])
+        raise RunError(
+            f"{folder}: holds a run with other settings ({', '.join(changed)}); "
+            "choose another folder, or remove this one to train again"
+        )
+    _write_json(record, settings)
+
+
+def _read_record(record: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{record}: damaged, not valid JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{record}: damaged, not a record of a run")
+    return found
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint to go on from, if any; what a killed process left half-written is removed."""
+    last = None
+    for step, path in checkpoint_folders(folder).items():
+        problem = weight_problem(path) if step == 0 else checkpoint_problem(path)
+        if problem is not None:
+            warnings.warn(f"{problem}: removed", SprachbundWarning, stacklevel=3)
+            shutil.rmtree(path)
+        elif step > 0:
+            last = path
+    return last
+
+
+def is_unfinished(checkpoint: Path) -> bool:
+    """Whether the run had more steps to go at this checkpoint. Raises RunError if damaged."""
+    state = read_state(checkpoint)
+    return bool(state["global_step"] < state["max_steps"])
+
+
+def write_starting_point(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Write `checkpoint-0`, whole or not at all."""
+    partial = folder / "checkpoint-0.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    with quiet():
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    shutil.rmtree(folder / "checkpoint-0", ignore_errors=True)
+    partial.rename(folder / "checkpoint-0")
+
+
+def check_space(folder: Path, model: PreTrainedModel, epochs: int) -> None:
+    """Refuse a disk without room for weights and two moments of AdamW, and the starting point."""
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    needed, free = weights * (3 * epochs + 1), shutil.disk_usage(folder).free
+    if free < needed:
+        raise RunError(
+            f"{folder}: {epochs} checkpoints need {needed / 1e9:.1f} GB, but the disk has only "
+            f"{free / 1e9:.1f} GB free; free some, or train for fewer epochs"
+        )
+
+
+def write_problem(error: Exception) -> str | None:
+    """What an error while writing means, or None where it is of another kind."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, OSError | SafetensorError):
+        return f"cannot be written: {text}"
+    # torch.save reports a full disk as a bare RuntimeError of its archive writer.
+    return f"cannot be written (disk full?): {text}" if "PytorchStreamWriter" in text else None
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    partial.replace(path)
