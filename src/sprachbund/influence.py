@@ -84,7 +84,7 @@ class Influence:
         """Weight of each checkpoint in the total, [checkpoint]; the starting point has none.
 
         "tracin": the learning rates of the interval that ends at the checkpoint, summed (TracInCP,
-        Pruthi et al. 2020, section 3). "tracin-cosine": 1 (Choenni et al. 2023, section 3).
+        Pruthi et al. 2020, section 3). "tracin-cosine": 1 (Choenni et al. 2023).
         """
         steps = self.dataset["checkpoint"].values
         if not (steps > 0).any():

@@ -90,7 +90,7 @@ class PartialFolder:
                 f"{self.folder} was begun with other arguments ({', '.join(different)}); "
                 "it is discarded and attribution starts afresh",
                 SprachbundWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
             return False
         self._prove(contents)

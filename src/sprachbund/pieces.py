@@ -35,7 +35,7 @@ def shards(contents: Contents, checkpoint: int) -> list[Shard]:
     return [Shard(checkpoint, i, min(i + size, n_train)) for i in range(0, n_train, size)]
 
 
-def train_piece(contents: Contents, shard: Shard) -> Piece:
+def piece_of_shard(contents: Contents, shard: Shard) -> Piece:
     """The piece of a shard: influence, and the norms and losses of its training examples."""
     position = shard.start // contents.shard_size
     keys = []
@@ -49,7 +49,7 @@ def train_piece(contents: Contents, shard: Shard) -> Piece:
     return Piece(name, shard.checkpoint, slice(shard.start, shard.stop), tuple(keys))
 
 
-def test_piece(contents: Contents, checkpoint: int) -> Piece:
+def piece_of_tests(contents: Contents, checkpoint: int) -> Piece:
     """The piece of what concerns the test examples at the checkpoint at this position."""
     keys = [
         f"{name}/c/{checkpoint}/{test}"
@@ -63,9 +63,9 @@ def test_piece(contents: Contents, checkpoint: int) -> Piece:
 def all_pieces(contents: Contents) -> Iterator[Piece]:
     """Every piece of the result."""
     for checkpoint in range(len(contents.checkpoints)):
-        yield test_piece(contents, checkpoint)
+        yield piece_of_tests(contents, checkpoint)
         for shard in shards(contents, checkpoint):
-            yield train_piece(contents, shard)
+            yield piece_of_shard(contents, shard)
 
 
 def _test_chunks(contents: Contents) -> int:

@@ -19,7 +19,7 @@ from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence
 from sprachbund.layout import DIMENSIONS, VARIABLES
 from sprachbund.partial import PartialFolder
-from sprachbund.pieces import Piece, Shard, shards, test_piece, train_piece
+from sprachbund.pieces import Piece, Shard, piece_of_shard, piece_of_tests, shards
 
 __all__ = ["InfluenceWriter", "Shard"]
 
@@ -75,12 +75,12 @@ class InfluenceWriter:
         return [
             shard
             for shard in shards(self._contents, checkpoint)
-            if not self._is_whole(train_piece(self._contents, shard))
+            if not self._is_whole(piece_of_shard(self._contents, shard))
         ]
 
     def test_pending(self, checkpoint: int) -> bool:
         """Whether what concerns the test examples at this checkpoint is not yet whole."""
-        return not self._is_whole(test_piece(self._contents, checkpoint))
+        return not self._is_whole(piece_of_tests(self._contents, checkpoint))
 
     def write_test(
         self,
@@ -105,7 +105,7 @@ class InfluenceWriter:
             "test_prediction": np.asarray(prediction, dtype=object),
             "test_probability": probability,
         }
-        self._store(test_piece(self._contents, checkpoint), values)
+        self._store(piece_of_tests(self._contents, checkpoint), values)
 
     def write(
         self,
@@ -127,7 +127,7 @@ class InfluenceWriter:
             "train_gradient_norm": train_gradient_norm,
             "train_loss": train_loss,
         }
-        self._store(train_piece(self._contents, shard), values)
+        self._store(piece_of_shard(self._contents, shard), values)
 
     def finish(self) -> Influence:
         """Promote the result to its path and open it. Raises: InfluenceError if any is pending."""
@@ -195,6 +195,8 @@ class InfluenceWriter:
         """Check and write the variables of a piece, and enter it in the ledger."""
         if self._is_finished or not self._partial.is_held:
             raise InfluenceError(f"{self.path}: this writer is closed")
+        if self._is_whole(piece):
+            raise InfluenceError(f"{self.path}: the piece {piece.name} is whole already")
         checked = {name: self._checked(name, value, piece) for name, value in values.items()}
         with self._partial.writing():
             for key in piece.keys:
