@@ -2,8 +2,6 @@
 
 import warnings
 
-import builders
-import oracle
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AlbertConfig, AutoModelForSequenceClassification
 
+import builders
+import oracle
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.pairwise import pairwise_influence
 

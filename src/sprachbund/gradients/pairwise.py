@@ -1,6 +1,5 @@
 """Scores of every training example for every test example, in one pass over each."""
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sprachbund.errors import GradientError, SprachbundWarning
+from sprachbund.errors import GradientError
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Batch, Loss, batch_size
 from sprachbund.gradients.parameters import ParameterFilter
 from sprachbund.gradients.per_example import PerExampleGradient
+from sprachbund.gradients.similarity import cosine
 
 Similarity = Literal["dot", "cosine"]
 
@@ -54,23 +54,6 @@ def score_batch(engine: GradientEngine, bank: Bank, batch: Batch) -> BatchScores
 
     losses = engine.per_example(batch, contract)
     return BatchScores(dot_MB, squared_norm_B.sqrt(), losses.cpu().double())
-
-
-def cosine(dot_MN: Tensor, test_norm_M: Tensor, train_norm_N: Tensor) -> Tensor:
-    """Gradient cosine; 0, with a warning, for an example whose gradient vanishes."""
-    for kind, norm in (("test", test_norm_M), ("training", train_norm_N)):
-        vanishing = int((norm == 0).sum())
-        if vanishing:
-            first = int((norm == 0).nonzero()[0])
-            warnings.warn(
-                f"the gradient of {vanishing} {kind} examples is exactly zero (first: number {first}): "
-                "the model fits them perfectly in this precision. Their cosine is undefined and set to 0; "
-                "use an earlier checkpoint or float64 to compare them",
-                SprachbundWarning,
-                stacklevel=3,
-            )
-    scale_MN = torch.outer(test_norm_M, train_norm_N)
-    return torch.where(scale_MN > 0, dot_MN / scale_MN.clamp_min(1e-300), 0.0).clamp(-1.0, 1.0)
 
 
 def pairwise_influence(

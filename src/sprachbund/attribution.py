@@ -1,0 +1,244 @@
+"""Attribution of a run: every test prediction to every training example, checkpoint by checkpoint.
+
+Each checkpoint is loaded once, its test gradients make the bank, and the training set streams past it in shards that
+are written as soon as they are whole; what was written is not computed again.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sprachbund.accuracy import predict
+from sprachbund.batching import Batcher, EncodedRow
+from sprachbund.data.corpus import Corpus
+from sprachbund.gradients.bank import Bank
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.memory import default_nbytes, examples_at_once, parse_nbytes
+from sprachbund.gradients.pairwise import BatchScores, fill_bank, score_batch
+from sprachbund.influence import Influence
+from sprachbund.methods import method_named
+from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
+from sprachbund.runs import Checkpoint, Run
+from sprachbund.store import InfluenceWriter, Shard
+
+Progress = Callable[[int, int], None]
+"""Called with the (checkpoint, training example) pairs scored so far, and their number."""
+
+
+class AttributionConfig(BaseModel):
+    """How predictions are attributed to training examples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["tracin", "tracin-cosine"] = Field(
+        default="tracin-cosine",
+        description="tracin-cosine: gradient cosine, as in the study; tracin: inner product, by learning rate.",
+    )
+    batch_size: int = Field(default=32, ge=1, description="Most examples in a batch.")
+    tokens_per_batch: int = Field(
+        default=2048, ge=1, description="Most tokens in a batch, padding included."
+    )
+    memory: str | None = Field(
+        default=None,
+        description='Memory for the test gradients, such as "16GiB"; by default half of the machine\'s. Where they do '
+        "not fit at once, the training set is passed over several times.",
+    )
+
+    @field_validator("memory")
+    @classmethod
+    def _size(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_nbytes(value)
+        return value
+
+    @property
+    def memory_nbytes(self) -> int:
+        return default_nbytes() if self.memory is None else parse_nbytes(self.memory)
+
+
+def attribute(
+    run: Run,
+    train: Corpus,
+    test: Corpus,
+    path: Path,
+    *,
+    config: AttributionConfig,
+    max_length: int = 128,
+    provenance: Mapping[str, Any] | None = None,
+    on_progress: Progress | None = None,
+) -> Influence:
+    """Attribute the predictions on `test` to the examples of `train` at every checkpoint of a run.
+
+    Written to `path` shard by shard; killed at any moment and called again with the same arguments, it computes what is
+    missing, and the result is the same to the bit.
+
+    Raises: GradientError if a score would be wrong; RunError, ModelError, InfluenceError, StudyError for a damaged
+        checkpoint or result, or a folder that cannot be written.
+    """
+    checkpoints = pd.DataFrame(
+        {
+            "step": [checkpoint.step for checkpoint in run.checkpoints],
+            "epoch": [checkpoint.epoch for checkpoint in run.checkpoints],
+            "learning_rate": [checkpoint.learning_rate for checkpoint in run.checkpoints],
+        }
+    )
+    stated = {
+        **(provenance or {}),
+        "attribution": json.loads(config.model_dump_json()) | {"memory": config.memory_nbytes},
+        "max_length": max_length,
+    }
+    count = _Count(len(run.checkpoints) * len(train), on_progress)
+    with InfluenceWriter.create_or_resume(
+        path,
+        train=train.frame,
+        test=test.frame,
+        checkpoints=checkpoints,
+        labels=train.labels,
+        method=config.method,
+        provenance=stated,
+    ) as writer:
+        for position, checkpoint in enumerate(run.checkpoints):
+            pending = writer.pending(position)
+            count.add(len(train) - sum(shard.stop - shard.start for shard in pending))
+            if pending or writer.test_pending(position):
+                texts = _Texts.encode(train, test, checkpoint, max_length, config)
+                _score_checkpoint(writer, position, checkpoint, texts, config, count)
+        return writer.finish()
+
+
+class _Count:
+    """Progress in (checkpoint, training example) pairs."""
+
+    def __init__(self, total: int, on_progress: Progress | None) -> None:
+        self._done, self._total, self._on_progress = 0, total, on_progress
+
+    def add(self, pairs: int) -> None:
+        self._done += pairs
+        if self._on_progress is not None:
+            self._on_progress(self._done, self._total)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Training and test examples, encoded for one checkpoint."""
+
+    train: Corpus
+    test: Corpus
+    train_rows: list[EncodedRow]
+    test_rows: list[EncodedRow]
+    tokenizer: PreTrainedTokenizerBase
+    batcher: Batcher
+    max_length: int
+
+    @classmethod
+    def encode(
+        cls,
+        train: Corpus,
+        test: Corpus,
+        checkpoint: Checkpoint,
+        max_length: int,
+        config: AttributionConfig,
+    ) -> "_Texts":
+        tokenizer = load_tokenizer(checkpoint.path)
+        return cls(
+            train=train,
+            test=test,
+            train_rows=encode(train, tokenizer, max_length),
+            test_rows=encode(test, tokenizer, max_length),
+            tokenizer=tokenizer,
+            batcher=Batcher(tokenizer, config.tokens_per_batch, config.batch_size),
+            max_length=max_length,
+        )
+
+
+def _score_checkpoint(
+    writer: InfluenceWriter,
+    position: int,
+    checkpoint: Checkpoint,
+    texts: _Texts,
+    config: AttributionConfig,
+    count: _Count,
+) -> None:
+    """Score what is pending at one checkpoint, in one pass for each block of test examples that fits."""
+    model_config = ModelConfig(path=str(checkpoint.path), max_length=texts.max_length)
+    model = load_classifier(model_config, texts.train.labels, seed=0)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    method = method_named(config.method)
+    pending, n_test = writer.pending(position), len(texts.test)
+    blocks = _blocks(model, texts.test_rows, config.memory_nbytes)
+    influence = {shard: torch.zeros(n_test, shard.stop - shard.start) for shard in pending}
+    test_norm_M, test_loss_M = torch.zeros(n_test), torch.zeros(n_test)
+    with GradientEngine(model) as engine:
+        for block in blocks:
+            bank, norm_M, loss_M, order = _bank(engine, texts, block)
+            test_norm_M[order], test_loss_M[order] = norm_M.float(), loss_M.float()
+            for shard in pending:
+                scores = _score_shard(engine, bank, texts, shard)
+                rows = method.influence(scores.dot_MB, norm_M, scores.norm_B)
+                influence[shard][order] = rows.float()
+                if block is blocks[-1]:
+                    writer.write(
+                        shard,
+                        influence=influence.pop(shard).numpy(),
+                        train_gradient_norm=scores.norm_B.float().numpy(),
+                        train_loss=scores.loss_B.float().numpy(),
+                    )
+                    count.add(shard.stop - shard.start)
+    if writer.test_pending(position):
+        prediction, probability = _predictions(model, texts)
+        writer.write_test(
+            position,
+            gradient_norm=test_norm_M.numpy(),
+            loss=test_loss_M.numpy(),
+            prediction=prediction,
+            probability=probability,
+        )
+
+
+def _blocks(
+    model: PreTrainedModel, test_rows: list[EncodedRow], memory_nbytes: int
+) -> list[list[int]]:
+    """Positions of the test examples, shortest first, cut into blocks whose gradients fit at once."""
+    lengths = [len(row["input_ids"]) for row in test_rows]
+    size = examples_at_once(model, max(lengths), len(lengths), memory_nbytes)
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _bank(
+    engine: GradientEngine, texts: _Texts, block: list[int]
+) -> tuple[Bank, Tensor, Tensor, list[int]]:
+    """The bank of a block, its norms and losses, and the test positions in the bank's order."""
+    packed = list(texts.batcher([texts.test_rows[i] for i in block]))
+    bank, losses = fill_bank(engine, (batch for _, batch in packed))
+    order = [block[i] for positions, _ in packed for i in positions]
+    return bank, bank.norms(), losses, order
+
+
+def _score_shard(engine: GradientEngine, bank: Bank, texts: _Texts, shard: Shard) -> BatchScores:
+    """Scores of one shard, its examples in the order of the training set."""
+    size = shard.stop - shard.start
+    dot_MN = torch.zeros(bank.size, size, dtype=torch.float64)
+    norm_N, loss_N = (torch.zeros(size, dtype=torch.float64) for _ in range(2))
+    for positions, batch in texts.batcher(texts.train_rows[shard.start : shard.stop]):
+        scores = score_batch(engine, bank, batch)
+        dot_MN[:, positions] = scores.dot_MB
+        norm_N[positions], loss_N[positions] = scores.norm_B, scores.loss_B
+    return BatchScores(dot_MN, norm_N, loss_N)
+
+
+def _predictions(model: PreTrainedModel, texts: _Texts) -> tuple[list[str], np.ndarray]:
+    """The predicted label of each test example and its probability."""
+    logits = torch.from_numpy(predict(model, texts.tokenizer, texts.test, texts.max_length))
+    probability, index = torch.softmax(logits, dim=1).max(dim=1)
+    labels = texts.train.labels
+    return [labels[i] for i in index.tolist()], probability.numpy()

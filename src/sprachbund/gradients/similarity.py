@@ -1,0 +1,24 @@
+"""From inner products and norms to the similarity of two gradients."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from sprachbund.errors import SprachbundWarning
+
+
+def cosine(dot_MN: Tensor, test_norm_M: Tensor, train_norm_N: Tensor) -> Tensor:
+    """Gradient cosine [M, N]; 0, with a warning, for an example whose gradient vanishes."""
+    for kind, norm in (("test", test_norm_M), ("training", train_norm_N)):
+        vanishing = int((norm == 0).sum())
+        if vanishing:
+            warnings.warn(
+                f"the gradient of {vanishing} of {len(norm)} {kind} examples is exactly zero: the model fits them "
+                "perfectly in this precision. Their cosine is undefined and set to 0; use an earlier checkpoint or "
+                "float64 to compare them",
+                SprachbundWarning,
+                stacklevel=3,
+            )
+    scale_MN = torch.outer(test_norm_M, train_norm_N)
+    return torch.where(scale_MN > 0, dot_MN / scale_MN.clamp_min(1e-300), 0.0).clamp(-1.0, 1.0)
