@@ -1,7 +1,7 @@
 """The tables of a study: tidy CSV files, one observation a row, whole or not there at all."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -45,7 +45,9 @@ def write_tables(
     tables["top_examples"] = top_examples_table(influences, examples)
     if accuracy is not None:
         tables["accuracy"] = accuracy
-    return [_write(table, folder / f"{name}.csv") for name, table in tables.items()]
+    written = [_write(table, folder / f"{name}.csv") for name, table in tables.items()]
+    _remove_stale(folder, written)
+    return written
 
 
 def own_language_table(influences: Mapping[int, Influence], k: int) -> pd.DataFrame:
@@ -107,6 +109,14 @@ def _tidy(combined: xr.Dataset) -> pd.DataFrame:
     table["n_seeds"] = combined.attrs["n_seeds"]
     columns = ["test_language", "train_language", "share_percent", "seed_standard_deviation"]
     return table[[*columns, "expected_percent", "n_test", "n_seeds"]]
+
+
+def _remove_stale(folder: Path, written: Sequence[Path]) -> None:
+    """Delete the tables of an earlier analysis that this one has no counterpart of."""
+    for name in (*(f"sharing_{sign}_over_seeds" for sign in SIGNS), "accuracy"):
+        path = folder / f"{name}.csv"
+        if path not in written:
+            path.unlink(missing_ok=True)
 
 
 def _write(table: pd.DataFrame, path: Path) -> Path:
