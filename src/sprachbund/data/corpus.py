@@ -178,11 +178,10 @@ def _as_text(value: Any, field: str, origin: Origin) -> str:
     """Strings and whole numbers as text, None and NaN as ""."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | np.integer):
-        expected = "text or a whole number"
-        raise DataError(
-            f"{origin}: {field} is {value!r} ({type(value).__name__}), expected {expected}"
-        )
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not isinstance(value, str) and not is_whole:
+        kind = type(value).__name__
+        raise DataError(f"{origin}: {field} is {value!r} ({kind}), expected text or a whole number")
     text = str(value)
     try:
         text.encode()
@@ -195,6 +194,8 @@ def _as_text(value: Any, field: str, origin: Origin) -> str:
 
 def _check_strings(frame: pd.DataFrame, origins: Sequence[Origin]) -> None:
     for field in COLUMNS:
+        if frame[field].dtype == "str" and not frame[field].hasnans:
+            continue
         wrong = ~frame[field].map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
         if wrong.any():
             raise DataError(
@@ -204,7 +205,11 @@ def _check_strings(frame: pd.DataFrame, origins: Sequence[Origin]) -> None:
 
 def _with_derived_ids(frame: pd.DataFrame) -> pd.Series:
     number = frame.groupby(["split", "language"]).cumcount().astype(str).str.zfill(4)
-    last = frame["item"].where(frame["item"] != "", number)
+    own = [
+        item.removeprefix(f"{split}-")
+        for item, split in zip(frame["item"], frame["split"], strict=True)
+    ]
+    last = pd.Series(own, dtype="str").where(frame["item"] != "", number)
     derived = frame["split"] + "-" + frame["language"] + "-" + last
     return frame["id"].where(frame["id"] != "", derived)
 

@@ -66,6 +66,9 @@ def normalise(tag: str) -> str:
         raise DataError(_complaint(tag, "has a part that is not a registered code"))
     if langcodes.Language.get(tag, normalize=False).language in _TWI:
         return "tw" if parsed.script in (None, "Latn") else f"tw-{parsed.script}"
+    if (parsed.language, parsed.script) == ("ko", "Hang"):
+        # FLORES names the letters alone, CLDR the mixed script (Kore); modern Korean text is the same.
+        parsed = parsed.update_dict({"script": "Kore"})
     return _without_likely_subtags(parsed.prefer_macrolanguage())
 
 
