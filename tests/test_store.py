@@ -115,7 +115,7 @@ def test_every_array_ends_in_a_checksum(tmp_path: Path) -> None:
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(texts=st.lists(text, min_size=3, max_size=3))
 def test_any_text_survives(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     given = arguments(TRAIN, TEST)
@@ -126,7 +126,7 @@ def test_any_text_survives(texts: list[str], tmp_path_factory: pytest.TempPathFa
     assert dataset["test_text_pair"].values.tolist() == texts[::-1]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(stops=st.lists(st.integers(0, N_PIECES), max_size=3))
 def test_resuming_at_any_points_gives_the_same_bytes(
     stops: list[int], tmp_path_factory: pytest.TempPathFactory
@@ -224,7 +224,7 @@ def test_every_damaged_chunk_is_named_and_never_a_number(
     whole = content(tmp_path / "i")
     names = chunk_files(tmp_path / "i")
     assert len(names) == 3 * (3 * 3 + 4) + 17
-    for name in names:
+    for name in names if harm is flip_byte else names[::6]:
         harm(tmp_path / "i" / name)
         with pytest.raises(InfluenceError) as caught:
             Influence.open(tmp_path / "i").dataset.load()
@@ -269,7 +269,7 @@ def test_a_whole_shard_damaged_before_resuming_is_named_and_can_be_computed_anew
     write(tmp_path / "whole", VALUES, arguments(TRAIN, TEST))
     write_some(tmp_path / "i", 6)
     store = tmp_path / "i.partial" / "store.zarr"
-    for name in chunk_files(store):
+    for name in chunk_files(store)[::3]:
         before = (store / name).read_bytes()
         harm(store / name)
         with pytest.raises(InfluenceError) as caught:
