@@ -6,10 +6,10 @@ import zipfile
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import TrainingArguments
+
 from sprachbund.checkpoint_files import read_arguments, read_scheduler, weight_problem
 from sprachbund.errors import RunError
-from trainer_runs import plain_run  # noqa: F401
-from transformers import TrainingArguments
 
 
 class Malicious:
@@ -60,7 +60,7 @@ def test_reading_arguments_runs_no_code(tmp_path):
 
 def test_reading_a_scheduler_runs_no_code(tmp_path):
     torch.save({"last_epoch": Malicious(tmp_path / "hacked")}, tmp_path / "scheduler.pt")
-    with pytest.raises(RunError, match="scheduler.pt: damaged, or holds more than plain values"):
+    with pytest.raises(RunError, match=r"scheduler.pt: damaged, or holds more than plain values"):
         read_scheduler(tmp_path)
     assert not (tmp_path / "hacked").exists()
 
@@ -68,7 +68,7 @@ def test_reading_a_scheduler_runs_no_code(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02cos\nsystem\n."])
 def test_arguments_that_are_no_torch_archive_are_refused(tmp_path, content):
     (tmp_path / "training_args.bin").write_bytes(content)
-    with pytest.raises(RunError, match="training_args.bin: damaged"):
+    with pytest.raises(RunError, match=r"training_args.bin: damaged"):
         read_arguments(tmp_path)
 
 

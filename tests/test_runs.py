@@ -5,9 +5,10 @@ import warnings
 from functools import partial
 
 import pytest
+
 from sprachbund.errors import RunError, SprachbundWarning
 from sprachbund.runs import Run
-from trainer_runs import edit_state, plain_run, train  # noqa: F401
+from trainer_runs import PlainRun, edit_state, train, train_plain_run
 
 SCHEDULES = {
     "linear": {"warmup_steps": 3},
@@ -21,6 +22,11 @@ SCHEDULES = {
     "cosine_warmup_with_min_lr": {"lr_scheduler_kwargs": {"min_lr": 1e-4}, "warmup_steps": 3},
     "warmup_stable_decay": {"lr_scheduler_kwargs": {"num_decay_steps": 4}, "warmup_steps": 2},
 }
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory) -> PlainRun:
+    return train_plain_run(tmp_path_factory.mktemp("plain"))
 
 
 def assert_rates(run: Run, used: list[float]) -> None:

@@ -1,10 +1,9 @@
-"""Tiny random models, a word-level tokenizer and a learnable corpus, so that tests need no download."""
+"""Tiny random models, a word-level tokenizer and a learnable corpus: nothing to download."""
 
 from pathlib import Path
 
 import pandas as pd
 import torch
-from sprachbund.data.corpus import Corpus
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -13,6 +12,8 @@ from transformers import (
     XLMRobertaConfig,
     XLMRobertaModel,
 )
+
+from sprachbund.data.corpus import Corpus
 
 WORDS = {
     "en": ("good", "fine", "nice", "bad", "poor", "awful", "very", "thing"),
@@ -23,7 +24,8 @@ SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {
-        token: i for i, token in enumerate((*SPECIAL, *(w for words in WORDS.values() for w in words)))
+        token: i
+        for i, token in enumerate((*SPECIAL, *(w for words in WORDS.values() for w in words)))
     }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -43,7 +45,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_model(folder: Path, kind: str = "bert", layers: int = 2) -> Path:
+def tiny_model(folder: Path, kind: str = "bert", layers: int = 2, dropout: float = 0.1) -> Path:
     """Write an encoder without a classification head, and its tokenizer."""
     config_class, model_class = {
         "bert": (BertConfig, BertModel),
@@ -57,6 +59,8 @@ def tiny_model(folder: Path, kind: str = "bert", layers: int = 2) -> Path:
         intermediate_size=32,
         max_position_embeddings=160,
         type_vocab_size=2,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         bos_token_id=0,
         pad_token_id=1,
         eos_token_id=2,

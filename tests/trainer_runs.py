@@ -1,13 +1,11 @@
-"""Short runs of the Hugging Face Trainer, as a user would have them, with the rates really used."""
+"""Short runs of the Hugging Face Trainer, as a user would have them, and the rates they used."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
-from tiny_models import tiny_tokenizer
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -18,6 +16,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from tiny_models import tiny_tokenizer
+
 
 @dataclass(frozen=True)
 class PlainRun:
@@ -25,10 +25,8 @@ class PlainRun:
     used: list[float]  # the learning rate of each step
 
 
-@pytest.fixture(scope="session")
-def plain_run(tmp_path_factory: pytest.TempPathFactory) -> PlainRun:
+def train_plain_run(folder: Path) -> PlainRun:
     """Two epochs of five steps, linear with warm-up, every step logged; copy it to change it."""
-    folder = tmp_path_factory.mktemp("plain") / "run"
     return PlainRun(folder, train(folder, logging_steps=1, warmup_steps=2))
 
 

@@ -17,6 +17,7 @@ from sprachbund.modeling import ModelConfig, collate, encode, load_classifier, l
 from sprachbund.runs import Checkpoint, Run
 
 ACCURACY = "accuracy.csv"
+_TYPES = {"checkpoint": int, "epoch": float, "n": int, "accuracy": float, "loss": float}
 COLUMNS = ("checkpoint", "epoch", "language", "n", "accuracy", "loss")
 
 
@@ -103,7 +104,8 @@ def _finished(run: Run, corpus: Corpus, max_length: int) -> pd.DataFrame:
     provenance = {"corpus": corpus.fingerprint(), "max_length": max_length}
     try:
         if path.is_file() and json.loads(note.read_text(encoding="utf-8")) == provenance:
-            table = pd.read_csv(path, keep_default_na=False, float_precision="round_trip")
+            # As text first: pandas' own reading of numbers is not exact to the last digit.
+            table = pd.read_csv(path, dtype=str, keep_default_na=False).astype(_TYPES)
             steps = [checkpoint.step for checkpoint in run.checkpoints]
             return table[table["checkpoint"].isin(steps)][list(COLUMNS)].reset_index(drop=True)
     except (OSError, ValueError, KeyError) as error:

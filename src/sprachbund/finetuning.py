@@ -133,6 +133,7 @@ def _train(
             train_dataset=encode(corpus, tokenizer, model_config.max_length),
             data_collator=lambda rows: collate(rows, tokenizer),
             processing_class=tokenizer,
+            compute_loss_func=_mean_loss,
             callbacks=[_Watch(on_progress)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -156,7 +157,7 @@ def _arguments(
 ) -> TrainingArguments:
     batches = math.ceil(examples / config.batch_size)
     steps = math.ceil(batches / config.gradient_accumulation) * config.epochs
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
@@ -176,6 +177,21 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
     )
+    if arguments.n_gpu > 1:
+        # The Trainer would spread over all GPUs and multiply the batch size by their number.
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _mean_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """Cross-entropy, averaged over all the examples of an optimizer step.
+
+    The Trainer hands a model the number of examples of all accumulated batches and trusts it to
+    divide by it; BERT and XLM-R ignore it, so that their gradients would be too large by the number
+    of accumulated batches.
+    """
+    total = torch.nn.functional.cross_entropy(outputs.logits, labels, reduction="sum")
+    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]

@@ -100,9 +100,12 @@ def _read_record(path: Path, last_step: int) -> dict[int, float]:
         with path.open(newline="", encoding="utf-8") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 step, rate = int(row["step"]), float(row["learning_rate"])
-                if step in rates or not math.isfinite(rate) or rate < 0:
+                if step in rates:
+                    raise ValueError(f"row {number}: step {step} is repeated")
+                if not math.isfinite(rate) or rate < 0:
                     raise ValueError(
-                        f"row {number}: step {step} is repeated or its rate is unusable"
+                        f"row {number}: the rate is {rate}; where parameters have different rates, "
+                        "no single weight of a checkpoint expresses them"
                     )
                 rates[step] = rate
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,8 +14,8 @@ from sprachbund.errors import RunError, SprachbundWarning
 
 RECORD = "learning_rates.csv"
 REMEDY = (
-    f"put a {RECORD} with the columns step,learning_rate (a row for every optimizer step) beside "
-    "the checkpoints, or repeat the run with logging_steps=1"
+    "repeat the run with sprachbund's LearningRateRecorder among the Trainer's callbacks, or put a "
+    f"{RECORD} with the columns step,learning_rate (a row for every step) beside the checkpoints"
 )
 _UNPREDICTABLE = ("reduce_lr_on_plateau", "greedy")
 _COMMON = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
