@@ -1,0 +1,72 @@
+"""What a report is made of: the influence results by seed, the accuracy and where they came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from sprachbund.errors import StudyError
+from sprachbund.influence import Influence
+
+ACCURACY_COLUMNS = ("seed", "checkpoint", "epoch", "language", "n", "accuracy", "loss")
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows; nothing is computed from anything else.
+
+    `influences` maps the seed of each fine-tuning run to its result; all have the same training and
+    test examples. `accuracy` has the columns `ACCURACY_COLUMNS`, one row for each seed, checkpoint
+    (optimizer step; 0 is the starting point) and language. `k` is the number of proponents that
+    shares are taken over. `configuration` is the text of the resolved study.yaml, `environment`
+    the versions and the machine, `warnings` what the reader must know of before believing a number.
+
+    Raises: StudyError if a part is empty or the parts do not belong together.
+    """
+
+    title: str
+    model: str
+    influences: Mapping[int, Influence]
+    accuracy: pd.DataFrame
+    k: int = 100
+    configuration: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.influences:
+            raise StudyError("a report needs the influence result of at least one seed; found none")
+        missing = [name for name in ACCURACY_COLUMNS if name not in self.accuracy.columns]
+        if missing:
+            raise StudyError(f"the accuracy table lacks the columns {', '.join(missing)}")
+        for seed, influence in self.influences.items():
+            _check_same_examples(self.first, influence, seed)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds in order."""
+        return tuple(sorted(self.influences))
+
+    @property
+    def first(self) -> Influence:
+        """The result of the lowest seed, which the examples are shown for."""
+        return self.influences[self.seeds[0]]
+
+    @property
+    def method(self) -> str:
+        """The attribution method, "tracin" or "tracin-cosine"."""
+        return self.first.method
+
+
+def _check_same_examples(first: Influence, other: Influence, seed: int) -> None:
+    if other.method != first.method:
+        raise StudyError(
+            f'the result of seed {seed} is of the method "{other.method}", that of the first seed '
+            f'of "{first.method}"; a report shows one method'
+        )
+    for dimension in ("train", "test"):
+        if not other.dataset[dimension].equals(first.dataset[dimension]):
+            raise StudyError(
+                f"the result of seed {seed} has other {dimension} examples than the first seed; "
+                "attribute every seed with the same data"
+            )

@@ -1,0 +1,191 @@
+"""The report: one HTML file that holds everything it shows, and its figures beside it."""
+
+import base64
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+
+import altair as alt
+import jinja2
+import vl_convert
+
+from sprachbund import __version__
+from sprachbund.errors import StudyError
+from sprachbund.report import charts, formatting, tables
+from sprachbund.report.data import ReportData
+from sprachbund.report.examples import Shown, choose_examples, shown_examples
+from sprachbund.report.languages import language_label, text_direction
+from sprachbund.report.numbers import Numbers
+from sprachbund.report.summary import summarise
+
+EXAMPLES_PER_LANGUAGE = 3
+PROPONENTS_PER_EXAMPLE = 8
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart as a page holds it: static SVG, and the specification that makes it live."""
+
+    id: str
+    description: str
+    svg: str
+    specification: str
+
+
+def write_report(
+    path: Path,
+    data: ReportData,
+    *,
+    examples_per_language: int = EXAMPLES_PER_LANGUAGE,
+    proponents_per_example: int = PROPONENTS_PER_EXAMPLE,
+) -> Path:
+    """Write the page to `path`, and its charts as SVG to the folder `figures` beside it.
+
+    The page needs no network, and shows its charts and numbers without JavaScript too. It appears
+    only when whole. Returns: `path`.
+    Raises: StudyError if it cannot be written; InfluenceError if k exceeds the training set.
+    """
+    numbers = Numbers(data)
+    drawings = _drawings(numbers)
+    shown = shown_examples(
+        data.first, choose_examples(data.first, examples_per_language), proponents_per_example
+    )
+    page = _render(numbers, drawings, shown)
+    for name, drawing in drawings.items():
+        _write(path.parent / "figures" / f"{name}.svg", drawing.svg)
+    _write(path, page)
+    return path
+
+
+def report_charts(numbers: Numbers) -> dict[str, alt.VConcatChart | alt.FacetChart]:
+    """The charts of a report by name, in the order of the page."""
+    k, epochs, chance = numbers.data.k, numbers.epochs, numbers.chance
+    found: dict[str, alt.VConcatChart | alt.FacetChart] = {
+        name: charts.sharing_heat_map(
+            share.mean("seed"),
+            chance,
+            f"Heat map: percentage of each test language’s top {k:,} {name} by training language. "
+            "The table below has the same numbers.",
+        )
+        for name, share in (("proponents", numbers.proponents), ("opponents", numbers.opponents))
+    }
+    if numbers.trained:
+        found["dynamics"] = charts.own_share_chart(
+            numbers.own_share,
+            epochs,
+            chance,
+            "Line charts, one a language: own-language share of the proponents by epoch. "
+            "The table below has the same numbers.",
+        )
+    found["accuracy"] = charts.accuracy_chart(
+        numbers.accuracy,
+        epochs,
+        len(numbers.data.first.labels),
+        "Line charts, one a language: accuracy by epoch. The table below has the same numbers.",
+    )
+    return found
+
+
+def _drawings(numbers: Numbers) -> dict[str, Drawing]:
+    return {
+        name: Drawing(
+            id=f"chart-{name}",
+            description=str(chart.description),
+            svg=charts.to_svg(chart),
+            specification=_inside_script(chart.to_json(indent=None)),
+        )
+        for name, chart in report_charts(numbers).items()
+    }
+
+
+def _render(numbers: Numbers, drawings: dict[str, Drawing], shown: list[Shown]) -> str:
+    data = numbers.data
+    script = _script()
+    by_language = {
+        language: list(examples) for language, examples in groupby(shown, key=lambda e: e.language)
+    }
+    folded = {
+        "proponents": tables.share_table(numbers, numbers.proponents, "proponents"),
+        "opponents": tables.share_table(numbers, numbers.opponents, "opponents"),
+        "accuracy": tables.accuracy_table(numbers),
+    }
+    if numbers.trained:
+        folded["dynamics"] = tables.own_share_table(numbers)
+    return _environment().get_template("report.html.j2").render(
+        data=data,
+        numbers=numbers,
+        labels=data.first.labels,
+        findings=summarise(numbers),
+        overview=tables.overview_table(numbers),
+        tables=folded,
+        charts=drawings,
+        examples_by_language=[(tag, by_language.get(tag, [])) for tag in numbers.test_languages],
+        parallel=any(item for item in data.first.dataset["train_item"].values),
+        provenance=[
+            (seed, json.dumps(data.influences[seed].provenance, indent=2, ensure_ascii=False))
+            for seed in data.seeds
+        ],
+        css=_asset("report.css"),
+        script=script,
+        content_security_policy=_content_security_policy(script),
+        version=__version__,
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sprachbund.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["language_label"] = language_label
+    environment.filters["text_direction"] = text_direction
+    environment.filters["score"] = formatting.score
+    return environment
+
+
+@cache
+def _script() -> str:
+    # vl-convert carries Vega, Vega-Lite and Vega-Embed, in the versions that Altair writes for.
+    return f"{vl_convert.javascript_bundle()}\n{_asset('report.js')}"
+
+
+def _asset(name: str) -> str:
+    return (files("sprachbund.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _content_security_policy(script: str) -> str:
+    """Only our own script runs and nothing is loaded, should a text ever escape its escaping."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _inside_script(text: str) -> str:
+    """JSON that cannot end the script element that holds it."""
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot be written: {error.strerror or error}; free space or allow writing, "
+            "then run again"
+        ) from error
