@@ -80,11 +80,17 @@ def check_weights(folder: Path) -> None:
 
 
 def check_backbone(path: str, model: PreTrainedModel, loading: dict[str, Any]) -> None:
-    """A new head is expected; new parameters below it mean that the model is not what it seems."""
+    """Parameters of the encoder that had to be made up mean that the model is not what it seems.
+
+    The head is new, and a pooler may be: it stands between the encoder and the head, is trained
+    with it, and many encoders (multilingual-e5 among them) come without one.
+    """
     prefix = f"{model.base_model_prefix}."
-    missing = sorted(name for name in loading["missing_keys"] if name.startswith(prefix))
-    backbone = [name for name, _ in model.named_parameters() if name.startswith(prefix)]
-    if backbone and len(missing) >= len(backbone):
+    absent = (name for name in loading["missing_keys"] if name.startswith(prefix))
+    missing = sorted(name for name in absent if not name.startswith(f"{prefix}pooler."))
+    names = [name for name, _ in model.named_parameters() if name.startswith(prefix)]
+    backbone = [name for name in names if not name.startswith(f"{prefix}pooler.")]
+    if len(missing) >= len(backbone) > 0:
         raise ModelError(
             f"{path}: the weights hold none of the parameters of {type(model).__name__}"
         )
