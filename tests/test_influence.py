@@ -1,6 +1,7 @@
 """The labelled result: totals and top k against brute force, and what it refuses to open."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,28 @@ def test_a_dataset_that_lacks_something_is_refused() -> None:
     for broken, words in cases:
         with pytest.raises(InfluenceError, match=words):
             Influence(broken)
+
+
+def test_the_documentation_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "influence.zarr", VALUES, arguments(TRAIN, TEST))
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "influence.md"
+    snippets = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    for snippet in snippets:
+        exec(compile(snippet, str(page), "exec"), names)
+    assert names["top"].sizes == {"test": 3, "rank": 3}
+    german = brute_force_total(VALUES, [1.0, 0.0, 0.0])[:, 1::2]
+    np.testing.assert_allclose(names["german"][0], german, rtol=1e-6)
+    np.testing.assert_allclose(
+        names["by_language"].sel(train_language="de")[0], german.mean(1), rtol=1e-5
+    )
+
+
+def test_the_documentation_names_every_coordinate_and_variable(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "influence.md").read_text(encoding="utf-8")
+    dataset = write(tmp_path / "i", VALUES, arguments(TRAIN, TEST)).dataset
+    for name in (*dataset.coords, *dataset.data_vars, *dataset.attrs):
+        assert f"`{name}`" in page, name
