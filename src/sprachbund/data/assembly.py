@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from sprachbund.data.corpus import Corpus
-from sprachbund.data.languages import normalise
+from sprachbund.data.languages import normalise, quoted
 from sprachbund.data.presets import Preset
 from sprachbund.data.records import Record, listed, missing
 from sprachbund.errors import DataError, SprachbundWarning
@@ -38,7 +38,8 @@ def assemble(
     _check_fields(rows)
     if ambiguous_ids:
         rows = _with_qualified_ids(rows)
-        _advise_items(rows)
+        if preset is None:
+            _advise_items(rows)
     rows = _with_unambiguous_items(rows)
     _warn_of_same_text(rows)
     classes = labels or (preset.labels if preset else _labels_of_training(rows))
@@ -137,13 +138,13 @@ def _with_unambiguous_items(splits: Splits) -> Splits:
             other = train[item].get(language)
             if other is not None and _content(record) == _content(other):
                 raise DataError(
-                    f'{record.origin}: item "{item}" is a test item and a training item too ({other.origin}); '
+                    f"{record.origin}: item {quoted(item)} is a test item and a training item too ({other.origin}); "
                     "a test item must not be trained on in any language: take it out of one split"
                 )
     if not any(train[item].keys() & test[item].keys() for item in clashing):
         item = clashing[0]
         raise DataError(
-            f'{next(iter(test[item].values())).origin}: item "{item}" is in both splits '
+            f"{next(iter(test[item].values())).origin}: item {quoted(item)} is in both splits "
             f"({next(iter(train[item].values())).origin}) in different languages; if it is the same content, take "
             "it out of one split, else give it different names"
         )
@@ -193,8 +194,8 @@ def _labels_of_training(splits: Splits) -> list[str]:
         label = str(record.fields["label"])
         if _has(record, "label") and label not in trained:
             raise DataError(
-                f'{record.origin}: label "{label}" does not occur among the training rows ({listed(sorted(trained))}); '
-                "remove the row or correct its label"
+                f"{record.origin}: label {quoted(label)} does not occur among the training rows "
+                f"({listed(sorted(trained))}); remove the row or correct its label"
             )
     numeric = all(label.isdecimal() for label in trained)
     return sorted(trained, key=int) if numeric else sorted(trained)

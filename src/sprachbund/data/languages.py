@@ -4,6 +4,7 @@ Tags are BCP-47. Spellings that data sets use (`eng_Latn`, `zho_Hans`, `arb_Arab
 tag that means the same (`en`, `zh`, `ar`), so that a language asked for finds its rows.
 """
 
+import json
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, lru_cache
@@ -105,6 +106,12 @@ def describe(tag: str) -> Language:
     )
 
 
+def quoted(text: str, most: int = 80) -> str:
+    """A user's text within a message: in quotation marks, on one line, shortened when long."""
+    shown = json.dumps(text if len(text) <= most else text[:most] + "…", ensure_ascii=False)
+    return shown.encode(errors="backslashreplace").decode()
+
+
 def _complaint(tag: str, problem: str) -> str:
     suggestion = _suggest(tag)
     remedy = (
@@ -112,7 +119,7 @@ def _complaint(tag: str, problem: str) -> str:
         if suggestion
         else "write a tag such as en, zh-Hant or eng_Latn"
     )
-    return f'language "{tag}" {problem}; {remedy}'
+    return f"language {quoted(tag)} {problem}; {remedy}"
 
 
 def _suggest(tag: str) -> str:

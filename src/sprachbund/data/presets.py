@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sprachbund.data.languages import quoted
 from sprachbund.data.records import Record, listed, missing
 from sprachbund.errors import DataError
 
@@ -185,7 +186,7 @@ def _named_label(record: Record, names: Sequence[str]) -> str:
     if value.isdecimal() and int(value) < len(names):
         return names[int(value)]
     numbers = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
-    raise DataError(f'{record.origin}: label "{value}" is not one of {numbers}')
+    raise DataError(f"{record.origin}: label {quoted(value)} is not one of {numbers}")
 
 
 def _is_untranslated(text: Any) -> bool:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sprachbund.data.languages import normalise
+from sprachbund.data.languages import normalise, quoted
 from sprachbund.errors import DataError
 
 COLUMNS = ("id", "language", "item", "group", "text", "text_pair", "label", "split")
@@ -50,7 +50,7 @@ def _check_values(frame: pd.DataFrame, labels: Sequence[str], origins: Sequence[
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             value = str(frame[field].iat[row])
-            found = f'"{value}" ' if value.strip() else ""
+            found = f"{quoted(value)} " if value.strip() else ""
             raise DataError(f"{origins[row]}: {field} {found}{complaint}")
 
 
@@ -73,14 +73,14 @@ def _check_unique(frame: pd.DataFrame, origins: Sequence[Origin]) -> None:
         first, second = _first_pair(key, again)
         item, language = frame["item"].iat[second], frame["language"].iat[second]
         raise DataError(
-            f'{origins[second]}: item "{item}" has a second row in language {language} (the first is '
+            f"{origins[second]}: item {quoted(item)} has a second row in language {language} (the first is "
             f"{origins[first]}); an item has at most one row in a language"
         )
     again = frame["id"].duplicated()
     if again.any():
         first, second = _first_pair(frame["id"], again)
         raise DataError(
-            f'{origins[second]}: id "{frame["id"].iat[second]}" stands already in {origins[first]}; '
+            f"{origins[second]}: id {quoted(frame['id'].iat[second])} stands already in {origins[first]}; "
             "ids must be unique"
         )
 
