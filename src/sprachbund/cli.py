@@ -1,0 +1,189 @@
+"""The command line: parse, call, print."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from sprachbund import __version__
+from sprachbund.errors import SprachbundError
+
+if TYPE_CHECKING:
+    from sprachbund.study import Observer, Study
+
+app = typer.Typer(
+    name="sprachbund",
+    help="Whose data does each language of a fine-tuned multilingual model rely on?\n\n"
+    "A study fine-tunes one model on several languages together, finds the training examples that each test "
+    "prediction rests on, and shows which languages they are from. Start with: sprachbund demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Folder of the study; results/<name of the study file> by default."
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the study file, such as analysis.k=50."
+    ),
+]
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the study.")] = Path(
+        "sprachbund-demo"
+    ),
+) -> None:
+    """Run a small real study on data that the package carries: under three minutes, no network."""
+    from sprachbund.demo import demo_study
+
+    with _observer() as observer:
+        study = demo_study(output, observer)
+        study.run()
+    _print_result(study)
+
+
+@app.command()
+def run(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Do every stage of a study: sample, fine-tune, attribute, analyse, report. What is done already is skipped."""
+    with _observer() as observer:
+        study = _open(study_file, output, set_, observer)
+        study.run()
+    _print_result(study)
+
+
+@app.command()
+def finetune(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Fine-tune the model on all training languages together, and measure accuracy by language."""
+    _one_stage("finetune", study_file, output, set_)
+
+
+@app.command()
+def attribute(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Score every training example for every test prediction, at every checkpoint of the fine-tuning."""
+    _one_stage("attribute", study_file, output, set_)
+
+
+@app.command()
+def analyse(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Write the tables: from which languages the examples come that each test language relies on."""
+    study = _one_stage("analyse", study_file, output, set_)
+    _print_result(study)
+
+
+@app.command()
+def report(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Write the page: heat maps, dynamics, and examples with their proponents and opponents in full text."""
+    study = _one_stage("report", study_file, output, set_)
+    out.print(f"Report: {study.report_path}")
+
+
+@app.command()
+def plan(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Say what `run` would do, how long it would take, and how much memory and disk; write nothing."""
+    from sprachbund.planning import plan_study
+    from sprachbund.terminal import plan_table
+
+    study = _open(study_file, output, set_)
+    out.print(plan_table(plan_study(study), study.folder))
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(f"sprachbund {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version  # its callback has printed it
+
+
+@contextlib.contextmanager
+def _observer() -> Iterator["Observer"]:
+    from sprachbund.terminal import TerminalObserver
+
+    with TerminalObserver(out) as observer:
+        yield observer
+
+
+def _open(
+    study_file: Path,
+    output: Path | None,
+    overrides: list[str] | None,
+    observer: "Observer | None" = None,
+) -> "Study":
+    from sprachbund.configuration import read_study
+    from sprachbund.study import Study
+
+    config = read_study(study_file, overrides or ())
+    folder = output or Path("results") / study_file.stem
+    return Study(config, folder, base=study_file.parent, observer=observer)
+
+
+def _one_stage(
+    name: str, study_file: Path, output: Path | None, overrides: list[str] | None
+) -> "Study":
+    with _observer() as observer:
+        study = _open(study_file, output, overrides, observer)
+        study.prepare()
+        study.stages[name]()
+    return study
+
+
+def _print_result(study: "Study") -> None:
+    from sprachbund.terminal import sharing_tables
+
+    out.print()
+    for table in sharing_tables(study.influences(), study.config.analysis.k):
+        out.print(table)
+    if study.report_path.exists():
+        out.print(f"Report: {study.report_path.resolve()}", soft_wrap=True)
+
+
+def _to_go_on() -> str:
+    return " ".join(["sprachbund", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Run the command line. A mistake of the user's ends in one line and status 2, Ctrl-C in 130."""
+    from sprachbund.terminal import one_line, warnings_on
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with warnings_on(err):
+            app()
+    except SprachbundError as error:
+        err.print(f"error: {one_line(str(error))}", markup=False, style="red")
+        sys.exit(2)
+    except OSError as error:
+        err.print(f"error: {one_line(str(error))}", markup=False, style="red")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print(f"Stopped; what is finished is kept. To go on: {_to_go_on()}", markup=False)
+        sys.exit(130)

@@ -1,0 +1,241 @@
+"""The study file: its keys, and the one clear line for each thing that can be wrong with it."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from sprachbund.analysis.config import AnalysisConfig
+from sprachbund.attribution import AttributionConfig
+from sprachbund.data.config import DataConfig
+from sprachbund.data.languages import normalise
+from sprachbund.errors import ConfigurationError, SprachbundError
+from sprachbund.finetuning import FinetuningConfig
+from sprachbund.modeling import ModelConfig
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class LanguagesConfig(BaseModel):
+    """The languages of a study, as BCP-47 tags."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: tuple[str, ...] = Field(min_length=1, description="Languages to fine-tune on, jointly.")
+    test: tuple[str, ...] = Field(
+        default=(),
+        description="Languages whose predictions are attributed, those of training by default; "
+        "one that is not trained on is tested zero-shot.",
+    )
+
+    @field_validator("train", "test")
+    @classmethod
+    def _normalised(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        normal = tuple(_tag(tag) for tag in tags)
+        twice = sorted({tag for tag in normal if normal.count(tag) > 1})
+        if twice:
+            raise ValueError(f'language "{twice[0]}" is listed twice')
+        return normal
+
+    @model_validator(mode="before")
+    @classmethod
+    def _test_as_train(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and not value.get("test"):
+            return {**value, "test": value.get("train", ())}
+        return value
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Training languages, then the other test languages."""
+        return tuple(dict.fromkeys(self.train + self.test))
+
+
+def _tag(tag: str) -> str:
+    try:
+        return normalise(tag)
+    except SprachbundError as error:
+        raise ValueError(str(error)) from error
+
+
+class StudyConfig(BaseModel):
+    """Everything a study is made of. Only model, data and languages have no default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig = Field(description="The pre-trained model to fine-tune.")
+    data: DataConfig = Field(description="Where the labelled texts come from.")
+    languages: LanguagesConfig = Field(description="Languages to train on and to test on.")
+    train_per_language: int | dict[str, int] = Field(
+        default=200,
+        description="Training examples for each language: one number, or one for each language.",
+    )
+    test_per_language: int = Field(
+        default=10,
+        ge=1,
+        description="Test examples of each language whose predictions are attributed.",
+    )
+    evaluation_per_language: int | None = Field(
+        default=None,
+        ge=1,
+        description="Test examples of each language for accuracy; all by default.",
+    )
+    seed: int = Field(default=0, ge=0, description="Decides which examples are drawn.")
+    finetuning: FinetuningConfig = FinetuningConfig()
+    attribution: AttributionConfig = AttributionConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+
+    @field_validator("train_per_language")
+    @classmethod
+    def _positive(cls, value: int | dict[str, int]) -> int | dict[str, int]:
+        counts = value if isinstance(value, dict) else {"": value}
+        for tag, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{tag + ' is ' if tag else ''}{count}; expected at least 1")
+        return {_tag(tag): n for tag, n in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _counts_cover_the_languages(self) -> "StudyConfig":
+        if isinstance(self.train_per_language, dict):
+            given, wanted = set(self.train_per_language), set(self.languages.train)
+            if given != wanted:
+                odd = sorted(given ^ wanted)[0]
+                state = "is no training language" if odd in given else "has no count"
+                raise ValueError(f'train_per_language: "{odd}" {state}')
+        return self
+
+    def as_yaml(self) -> str:
+        """The study file with every default written out."""
+        content = self.model_dump(mode="json", exclude_none=True)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Read a study file; `overrides` are "key.sub=value" with values in YAML, as on the command line.
+
+    `${NAME}` stands for an environment variable.
+
+    Raises: ConfigurationError in one line that names the file, the key, what was found and what was expected.
+    """
+    content = _content(path)
+    for override in overrides:
+        _override(content, override)
+    content = _expand(content, path)
+    try:
+        return StudyConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {_explain(error)}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which only true and false are booleans, so that the language `no` stays Norwegian."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise ConfigurationError(
+            f"{path}: a directory; give the study file in it, such as study.yaml"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 (byte {error.start})") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    content = _parse(text, str(path))
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: expected keys such as model, data and languages")
+    return content
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{where}{line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{where}: not valid YAML: {error}") from error
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigurationError(f'--set {override}: expected key=value, such as "analysis.k=50"')
+    *parents, last = key.split(".")
+    target = content
+    for parent in parents:
+        inner = target.setdefault(parent, {})
+        if isinstance(inner, str) and target is content and parent == "model":
+            inner = {"path": inner}  # the short form of model
+        if not isinstance(inner, dict):
+            raise ConfigurationError(
+                f"--set {override}: {parent} holds {inner!r}, not further keys"
+            )
+        target[parent] = inner
+        target = inner
+    target[last] = _parse(value, f"--set {override}")
+
+
+def _expand(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(inner, path) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(inner, path) for inner in value]
+    if not isinstance(value, str):
+        return value
+    for name in _VARIABLE.findall(value):
+        if name not in os.environ:
+            raise ConfigurationError(
+                f'{path}: "{value}" needs the environment variable {name}, which is not set'
+            )
+    return _VARIABLE.sub(lambda match: os.environ[match[1]], value)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem, as "key: what is wrong"."""
+    problems = error.errors(include_url=False)
+    # A misspelt key often shows as a missing one too: the misspelling says more.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    where = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    prefix = f"{where}: " if where else ""
+    return f"{prefix}{_sentence(problem)}{more}"
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = tuple(_known_keys(problem["loc"][:-1]))
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+        return f"no such key; {hint}"
+    if problem["type"] == "missing":
+        return "missing; the study needs it"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message.removeprefix("Input should be ")
+    if problem["type"] == "value_error":
+        return message
+    return f"{problem['input']!r} is given; expected {message}"
+
+
+def _known_keys(location: Sequence[int | str]) -> Iterator[str]:
+    model: Any = StudyConfig
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = getattr(field, "annotation", None)
+    yield from getattr(model, "model_fields", {})

@@ -1,0 +1,137 @@
+"""What a study will do, how long that will take and what it will need, measured on a batch before anything is begun."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from sprachbund.batching import Batcher, EncodedRow
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.memory import bank_nbytes_per_example, examples_at_once
+from sprachbund.gradients.pairwise import fill_bank, score_batch
+from sprachbund.modeling import collate, encode, load_classifier, load_tokenizer
+from sprachbund.study import Study
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: what it does, whether it is done already, and what it costs."""
+
+    name: str
+    what: str
+    seconds: float
+    disk_nbytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a study with their costs, and the most memory any of them takes."""
+
+    stages: tuple[StagePlan, ...]
+    memory_nbytes: int
+    passes: int
+    coverage: str
+
+
+def plan_study(study: Study) -> Plan:
+    """Load the model and the data, time one training step and one scored batch, and reckon up the rest.
+
+    Writes nothing. Raises: what the stages raise for data or a model that they cannot use.
+    """
+    config, data = study.config, study.data
+    model = load_classifier(config.model, data.train.labels, config.finetuning.seeds[0])
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = load_tokenizer(config.model.path)
+    train_rows, test_rows, evaluation_rows = (
+        encode(corpus, tokenizer, config.model.max_length)
+        for corpus in (data.train, data.test, data.evaluation)
+    )
+    batcher = Batcher(tokenizer, config.attribution.tokens_per_batch, config.attribution.batch_size)
+    seeds, epochs = len(config.finetuning.seeds), config.finetuning.epochs
+    batches = math.ceil(len(train_rows) / config.finetuning.batch_size)
+    rows = _typical(train_rows, config.finetuning.batch_size)
+    batch = collate(rows, tokenizer)
+    step, forward = _seconds_of_training_step(model, batch)
+
+    longest = max(len(row["input_ids"]) for row in test_rows)
+    memory = config.attribution.memory_nbytes
+    block = examples_at_once(model, longest, len(test_rows), memory)
+    passes = math.ceil(len(test_rows) / block)
+    scoring, coverage = _seconds_of_attribution(model, batcher, train_rows, test_rows[:block])
+    evaluation = forward * len(evaluation_rows) / len(rows)
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    bank = bank_nbytes_per_example(model, longest) * block
+    scores = 4 * len(train_rows) * len(test_rows) * (epochs + 1)
+    stages = (
+        StagePlan("data", _data_sentence(study), 0.0, 0),
+        StagePlan(
+            "finetune",
+            f"{seeds} run(s) of {batches * epochs} steps, accuracy on {len(evaluation_rows):,} examples",
+            seeds * (step * batches * epochs + evaluation * (epochs + 1)),
+            seeds * weights * (3 * epochs + 1),
+        ),
+        StagePlan(
+            "attribute",
+            f"{len(train_rows):,} training x {len(test_rows):,} test examples at {epochs + 1} checkpoints, "
+            f"{passes} pass(es) each",
+            seeds * (epochs + 1) * passes * scoring,
+            seeds * scores,
+        ),
+        StagePlan("analyse", f"tables and report, k = {config.analysis.k}", 0.0, 0),
+    )
+    return Plan(stages, 4 * weights + bank, passes, coverage)
+
+
+def _data_sentence(study: Study) -> str:
+    languages = study.config.languages
+    zero_shot = [tag for tag in languages.test if tag not in languages.train]
+    extra = f", zero-shot {' '.join(zero_shot)}" if zero_shot else ""
+    return f"train on {' '.join(languages.train)}{extra}"
+
+
+def _typical(rows: list[EncodedRow], count: int) -> list[EncodedRow]:
+    """Rows spread evenly over the lengths that occur."""
+    order = sorted(rows, key=lambda row: len(row["input_ids"]))
+    count = min(count, len(rows))
+    return [order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)]
+
+
+def _seconds_of_training_step(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor]
+) -> tuple[float, float]:
+    """Seconds of one optimizer step, and of the forward pass alone, after a warm-up."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
+    batch = {name: value.to(model.device) for name, value in batch.items()}
+    seconds = forward = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        loss = model(**batch).loss
+        forward = min(forward, time.perf_counter() - start)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seconds = min(seconds, time.perf_counter() - start)
+    return seconds, forward
+
+
+def _seconds_of_attribution(
+    model: PreTrainedModel,
+    batcher: Batcher,
+    train_rows: list[EncodedRow],
+    test_rows: list[EncodedRow],
+) -> tuple[float, str]:
+    """Seconds of one checkpoint for these test rows: bank and scores, from one typical batch."""
+    typical = _typical(train_rows, batcher.examples)
+    with GradientEngine(model) as engine:
+        start = time.perf_counter()
+        bank, _ = fill_bank(engine, (batch for _, batch in batcher(test_rows)))
+        filling = time.perf_counter() - start
+        batches = [batch for _, batch in batcher(typical)]
+        score_batch(engine, bank, batches[0])  # lays out the bank
+        start = time.perf_counter()
+        for batch in batches:
+            score_batch(engine, bank, batch)
+        scoring = (time.perf_counter() - start) * len(train_rows) / len(typical)
+        return filling + scoring, engine.selection.coverage()

@@ -1,0 +1,171 @@
+"""What a study looks like in the terminal: stages, progress bars, warnings, and the sharing matrix."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+import xarray as xr
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from sprachbund.analysis.seeds import over_seeds
+from sprachbund.analysis.sharing import language_share
+from sprachbund.influence import Influence
+
+if TYPE_CHECKING:
+    from sprachbund.planning import Plan
+
+_STAGE = {
+    "data": "Sampling the data",
+    "finetune": "Fine-tuning on all languages together",
+    "attribute": "Attributing predictions to training examples",
+    "analyse": "Analysing",
+    "report": "Writing the report",
+}
+
+
+class TerminalObserver:
+    """Draws stages and progress bars; use it as a context."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._bars = Progress(
+            TextColumn("  {task.description:28}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str, *, fresh: bool) -> None:
+        state = " [dim](nothing has changed: skipped)[/dim]" if fresh else ""
+        self._console.print(f"[bold]{_STAGE[name]}[/bold]{state}")
+
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        if task not in self._tasks:
+            self._tasks[task] = self._bars.add_task(task, total=total, note=note)
+        self._bars.update(self._tasks[task], completed=done, total=total, note=note)
+
+
+@contextlib.contextmanager
+def warnings_on(console: Console) -> Iterator[None]:
+    """Print each warning once, as one line, without its place in the code."""
+    seen: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,  # noqa: ARG001
+        lineno: int,  # noqa: ARG001
+        file: TextIO | None = None,  # noqa: ARG001
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        text = str(message)
+        if category.__module__.startswith("sprachbund") and text not in seen:
+            seen.add(text)
+            console.print(Text.assemble(("warning: ", "yellow"), text))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        yield
+
+
+def sharing_table(share: xr.DataArray, expected: xr.DataArray, title: str) -> Table:
+    """The sharing matrix, rows test languages; shares above what chance gives are bold."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("test language")
+    train = [str(tag) for tag in share["train_language"].values]
+    for tag in train:
+        table.add_column(tag, justify="right")
+    for test in share["test_language"].values:
+        name = str(test) + ("" if test in train else " (zero-shot)")
+        cells = [_cell(share, expected, test, tag) for tag in train]
+        table.add_row(name, *cells)
+    chance = [f"{float(expected.sel(train_language=tag)):.1f}" for tag in train]
+    table.add_section()
+    table.add_row("[dim]by chance[/dim]", *(f"[dim]{value}[/dim]" for value in chance))
+    return table
+
+
+def _cell(share: xr.DataArray, expected: xr.DataArray, test: object, train: str) -> str:
+    value = float(share.sel(test_language=test, train_language=train))
+    above = value > float(expected.sel(train_language=train))
+    return f"[bold]{value:.1f}[/bold]" if above else f"{value:.1f}"
+
+
+def sharing_tables(influences: Mapping[int, Influence], k: int) -> list[Table]:
+    """The sharing matrix of proponents, averaged over seeds."""
+    shares = {seed: language_share(influence, k) for seed, influence in influences.items()}
+    combined = over_seeds(shares)
+    seeds = f", mean of {len(shares)} seeds" if len(shares) > 1 else ""
+    title = f"Whose examples each test language relies on: % of its top {k} proponents{seeds}"
+    return [sharing_table(combined["mean"], combined["expected_percent"], title)]
+
+
+def plan_table(plan: "Plan", folder: Path) -> Table:
+    """The stages with their costs."""
+    table = Table(
+        title=f"Study in {folder}",
+        caption=f"{plan.coverage}. At most {_nbytes(plan.memory_nbytes)} of memory for weights, optimizer and "
+        "test gradients. Times are measured on one batch of this machine.",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in ("stage", "what"):
+        table.add_column(column)
+    table.add_column("time", justify="right")
+    table.add_column("disk", justify="right")
+    for stage in plan.stages:
+        table.add_row(stage.name, stage.what, _seconds(stage.seconds), _nbytes(stage.disk_nbytes))
+    table.add_section()
+    total = sum(stage.seconds for stage in plan.stages)
+    disk = sum(stage.disk_nbytes for stage in plan.stages)
+    table.add_row("all", "", _seconds(total), _nbytes(disk))
+    return table
+
+
+def one_line(message: str) -> str:
+    """A message without line breaks."""
+    return " ".join(message.split())
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 1:
+        return "seconds"
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
+
+
+def _nbytes(nbytes: int) -> str:
+    if nbytes == 0:
+        return ""
+    return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 else f"{nbytes / 2**20:.1f} MiB"
