@@ -195,7 +195,8 @@ def test_real_paws_x_files_lose_their_untranslated_items(shared_data: Path) -> N
             "test": "pawsx/test.{language}.jsonl.gz",
         }
     )
-    with pytest.warns(SprachbundWarning, match="left out in all languages"):
+    with pytest.warns(SprachbundWarning) as warned:
         corpus = load_corpus(config, ["en", "ko", "zh"], shared_data)
+    assert any("left out in all languages" in str(warning.message) for warning in warned)
     assert not corpus.frame["text"].str.fullmatch("NS|ns|WL").any()
     assert not corpus.frame["item"].isin(["2858", "2257"]).any()

@@ -73,14 +73,14 @@ def _check_unique(frame: pd.DataFrame, origins: Sequence[Origin]) -> None:
         first, second = _first_pair(key, again)
         item, language = frame["item"].iat[second], frame["language"].iat[second]
         raise DataError(
-            f"{origins[second]}: item {quoted(item)} has a second row in language {language} (the first is "
+            f"{origins[second]}: item {quoted(str(item))} has a second row in language {language} (the first is "
             f"{origins[first]}); an item has at most one row in a language"
         )
     again = frame["id"].duplicated()
     if again.any():
         first, second = _first_pair(frame["id"], again)
         raise DataError(
-            f"{origins[second]}: id {quoted(frame['id'].iat[second])} stands already in {origins[first]}; "
+            f"{origins[second]}: id {quoted(str(frame['id'].iat[second]))} stands already in {origins[first]}; "
             "ids must be unique"
         )
 
