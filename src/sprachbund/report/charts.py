@@ -1,37 +1,36 @@
-"""Charts: labelled array in, Altair specification out, for the page and for the figures of a paper.
+"""Charts: labelled array in, Altair specification out, for the page and for the figures of a paper."""
 
-Text and lines are drawn in `currentColor`, so that a chart set into a page follows its colour scheme
-and a saved SVG is black on transparent.
-"""
-
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 import altair as alt
 import numpy as np
 import pandas as pd
-import vl_convert
 import xarray as xr
 
+from sprachbund.report.drawing import INK, styled
 from sprachbund.report.languages import language_label
 
 # Blues of ColorBrewer RdBu, oranges of PuOr: told apart with every common colour vision deficiency.
 BELOW_TO_ABOVE = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fee0b6", "#f1a340", "#b35806")
 LINE = "#c2600a"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
+_DARK_INK = "#111"
 _SMALLEST_REACH_POINTS = 5.0
-_PANEL_COLUMNS = 4
-_Chart = TypeVar("_Chart", alt.VConcatChart, alt.FacetChart)
+_PANEL_COLUMNS = 5
+# Vega writes a true minus sign, and "+0" where the colours mean "as expected".
+_SIGNED = "datum.value == 0 ? 'chance' : format(datum.value, '+d')"
 
 
-def sharing_heat_map(share: xr.DataArray, chance: xr.DataArray, description: str) -> alt.VConcatChart:
+def sharing_heat_map(
+    share: xr.DataArray, chance: xr.DataArray, description: str, reach: float | None = None
+) -> alt.VConcatChart:
     """Share of the top k by language pair, coloured by its distance from chance.
 
     `share` [test_language, train_language] and `chance` [train_language], percent. Test languages
-    that are no training languages stand apart below. The own language is outlined.
+    that are no training languages stand apart below. The own language is outlined. `reach` is the
+    distance from chance, in points, with the deepest colour; by default the greatest there is.
     """
     table = _share_table(share, chance)
-    reach = max(_SMALLEST_REACH_POINTS, float(np.ceil(table["difference"].abs().max())))
+    reach = colour_reach([share], chance) if reach is None else reach
     trained = table[~table["zero_shot"]]
     zero_shot = table[table["zero_shot"]]
     train = [language_label(str(tag)) for tag in share["train_language"].values]
@@ -43,7 +42,14 @@ def sharing_heat_map(share: xr.DataArray, chance: xr.DataArray, description: str
         )
         if not part.empty
     ]
-    return _styled(alt.vconcat(*parts, spacing=14, description=description))
+    return styled(alt.vconcat(*parts, spacing=14, description=description))
+
+
+def colour_reach(shares: Sequence[xr.DataArray], chance: xr.DataArray) -> float:
+    """Greatest distance from chance, in whole points, so that heat maps may share their colours."""
+    farthest = max(float(abs(share - chance).max()) for share in shares)
+    # Colours stretched over a point or two would make noise look like a finding.
+    return max(_SMALLEST_REACH_POINTS, float(np.ceil(farthest)))
 
 
 def own_share_chart(
@@ -58,7 +64,7 @@ def own_share_chart(
     table["chance"] = [float(chance.sel(train_language=tag)) for tag in table["tag"]]
     top = max(float(table["value"].max()), float(table["chance"].max()))
     scale = alt.Scale(domain=[0, min(100.0, top * 1.1)], nice=True)
-    return _panels(table, "Own language, % of top k", scale, "d", description)
+    return _panels(table, "Own share, %", scale, "d", description)
 
 
 def accuracy_chart(
@@ -72,30 +78,6 @@ def accuracy_chart(
     table["chance"] = 1 / n_labels
     scale = alt.Scale(domain=[0, 1])
     return _panels(table, "Accuracy", scale, ".0%", description)
-
-
-def to_svg(chart: alt.TopLevelMixin) -> str:
-    """The chart as SVG text, without a browser and without the network."""
-    return str(vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[]))
-
-
-def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
-    """Write a chart as .svg, .png (at 300 dots an inch) or .json (the Vega-Lite specification)."""
-    if path.suffix == ".svg":
-        path.write_text(to_svg(chart), encoding="utf-8")
-    elif path.suffix == ".png":
-        image = vl_convert.vegalite_to_png(
-            _on_white(chart.to_dict()), scale=300 / 72, ppi=72, allowed_base_urls=[]
-        )
-        path.write_bytes(image)
-    elif path.suffix == ".json":
-        path.write_text(chart.to_json(indent=1), encoding="utf-8")
-    else:
-        raise ValueError(f'{path}: a chart is saved as .svg, .png or .json, not as "{path.suffix}"')
-
-
-def _on_white(specification: dict[str, Any]) -> dict[str, Any]:
-    return {**specification, "background": "white"}
 
 
 def _share_table(share: xr.DataArray, chance: xr.DataArray) -> pd.DataFrame:
@@ -122,43 +104,53 @@ def _cells(
 ) -> alt.LayerChart:
     axis = alt.Axis(orient="top", labelAngle=-40, labelLimit=200, title="Training language")
     x = alt.X("train:N", sort=train, axis=axis if with_axis else None)
-    y = alt.Y("test:N", sort=list(dict.fromkeys(table["test"])), title="Test language")
-    y = y.axis(labelLimit=200, minExtent=110)
-    if not with_axis:
-        y = y.title(None)
-    colour = alt.Color("difference:Q").scale(
-        domain=np.linspace(-reach, reach, len(BELOW_TO_ABOVE)).tolist(), range=list(BELOW_TO_ABOVE)
+    y = alt.Y(
+        "test:N",
+        sort=list(dict.fromkeys(table["test"])),
+        title="Test language" if with_axis else None,
+    ).axis(labelLimit=200, minExtent=110)
+    base = alt.Chart(table).encode(x, y)
+    cells = base.mark_rect(aria=False).encode(_distance_colour(reach), tooltip=_tooltip())
+    own = base.transform_filter("datum.own").mark_rect(
+        aria=False, fillOpacity=0, stroke=_DARK_INK, strokeWidth=2, tooltip=None
     )
-    colour = colour.legend(
-        title="Points above or below chance", orient="bottom", direction="horizontal",
-        gradientLength=240, gradientThickness=10, values=[-reach, 0, reach], format="+d",
+    on_dark = f"abs(datum.difference) > {0.87 * reach}"
+    numbers = base.mark_text(aria=False, fontSize=13, tooltip=None).encode(
+        text=alt.Text("share:Q", format=".1f" if len(train) > 10 else ".0f"),
+        color=alt.when(on_dark).then(alt.value("white")).otherwise(alt.value(_DARK_INK)),
+    )
+    return alt.LayerChart(
+        layer=[cells, own, numbers],
+        width=alt.Step(64 if len(train) <= 7 else 44),
+        height=alt.Step(34),
+        title=title or alt.Undefined,
+    )
+
+
+def _distance_colour(reach: float) -> alt.Color:
+    stops = np.linspace(-reach, reach, len(BELOW_TO_ABOVE)).tolist()
+    legend = alt.Legend(
+        title="Points above or below chance",
         titleLimit=300,
-    )  # fmt: skip
-    tooltip = [
+        orient="bottom",
+        direction="horizontal",
+        gradientLength=180,
+        gradientThickness=10,
+        values=[-reach, 0, reach],
+        labelExpr=_SIGNED,
+    )
+    scale = alt.Scale(domain=stops, range=list(BELOW_TO_ABOVE))
+    return alt.Color("difference:Q", scale=scale, legend=legend)
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    return [
         alt.Tooltip("test:N", title="Test language"),
         alt.Tooltip("train:N", title="Training language"),
         alt.Tooltip("share:Q", title="Share, %", format=".1f"),
         alt.Tooltip("chance:Q", title="Chance, %", format=".1f"),
         alt.Tooltip("difference:Q", title="Difference, points", format="+.1f"),
     ]
-    base = alt.Chart(table).encode(x, y)
-    cells = base.mark_rect(aria=False).encode(colour, tooltip=tooltip)
-    own = (
-        base.transform_filter("datum.own")
-        .mark_rect(aria=False, fillOpacity=0, stroke="#111", strokeWidth=2, tooltip=None)
-        .encode()
-    )
-    dark = f"abs(datum.difference) > {0.87 * reach}"
-    digits = ".1f" if len(train) > 10 else ".0f"
-    numbers = base.mark_text(aria=False, fontSize=13, tooltip=None).encode(
-        text=alt.Text("share:Q", format=digits),
-        color=alt.when(dark).then(alt.value("white")).otherwise(alt.value("#111")),
-    )
-    width = alt.Step(64 if len(train) <= 7 else 44)
-    properties: dict[str, Any] = {"width": width, "height": alt.Step(34)}
-    if title:
-        properties["title"] = title
-    return alt.layer(cells, own, numbers).properties(**properties)
 
 
 def _panel_table(values: xr.DataArray, epochs: xr.DataArray, language: str) -> pd.DataFrame:
@@ -184,12 +176,14 @@ def _panels(
     mean = alt.Y("mean(value):Q", title=title, scale=scale)
     sort = list(dict.fromkeys(table["language"]))
     base = alt.Chart(table.drop(columns=["tag", "order"]))
-    chance = base.mark_rule(aria=False, strokeDash=[4, 3], color="currentColor", opacity=0.7)
+    chance = base.mark_rule(aria=False, strokeDash=[4, 3], color=INK, opacity=0.7)
     layers: list[alt.Chart] = [chance.encode(y=alt.Y("mean(chance):Q", title=title, scale=scale))]
     if table["seed"].nunique() > 1:
         seeds = base.mark_line(aria=False, strokeWidth=1, opacity=0.45, color=LINE)
         layers.append(seeds.encode(x, y, detail="seed:N"))
-    bold = base.mark_line(aria=False, strokeWidth=2.5, color=LINE, point={"color": LINE, "size": 36})
+    bold = base.mark_line(
+        aria=False, strokeWidth=2.5, color=LINE, point={"color": LINE, "size": 36}
+    )
     tooltip = [
         alt.Tooltip("language:N", title="Language"),
         alt.Tooltip("epoch:Q", title="Epoch"),
@@ -197,24 +191,8 @@ def _panels(
     ]
     layers.append(bold.encode(x, mean.axis(tickCount=4, format=number_format), tooltip=tooltip))
     facet = alt.Facet("language:N", sort=sort, title=None, header=alt.Header(labelFontSize=13))
-    chart = alt.layer(*layers).properties(width=150, height=110)
-    return _styled(
-        chart.facet(facet=facet, columns=_PANEL_COLUMNS, spacing=18).properties(
-            description=description
-        )
+    panels = alt.layer(*layers, width=160, height=120).facet(
+        facet=facet, columns=_PANEL_COLUMNS, spacing=18, description=description
     )
-
-
-def _styled(chart: _Chart) -> _Chart:
-    ink = "currentColor"
-    lines = {"domainColor": ink, "tickColor": ink, "domainOpacity": 0.4, "tickOpacity": 0.4}
-    labels = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12}
-    return (
-        chart.properties(background="transparent")
-        .configure(font=FONT)
-        .configure_view(stroke=None)
-        .configure_axis(**labels, **lines, titleFontWeight="normal", gridColor=ink, gridOpacity=0.12)
-        .configure_legend(**labels, titleFontWeight="normal")
-        .configure_header(labelColor=ink, titleColor=ink, labelFontWeight="bold")
-        .configure_title(color=ink, fontSize=12, fontWeight="normal", anchor="start")
-    )
+    apart: alt.FacetChart = panels.resolve_axis(x="independent")
+    return styled(apart)

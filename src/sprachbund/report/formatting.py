@@ -23,7 +23,7 @@ def points(value: float) -> str:
 
 def score(value: float) -> str:
     """An influence score to three significant digits."""
-    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:#.3g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
 
 
 def number(value: float) -> str:

@@ -110,7 +110,9 @@ class Numbers:
 
     def _by_seed(self, analyse: Callable[[Influence], xr.DataArray]) -> xr.DataArray:
         # Coordinates such as the epoch differ between seeds where runs differ in length.
-        arrays = [analyse(self.data.influences[seed]).reset_coords(drop=True) for seed in self.data.seeds]
+        arrays = [
+            analyse(self.data.influences[seed]).reset_coords(drop=True) for seed in self.data.seeds
+        ]
         return xr.concat(arrays, pd.Index(self.data.seeds, name="seed"), join="outer")
 
 

@@ -18,6 +18,7 @@ from sprachbund import __version__
 from sprachbund.errors import StudyError
 from sprachbund.report import charts, formatting, tables
 from sprachbund.report.data import ReportData
+from sprachbund.report.drawing import to_svg
 from sprachbund.report.examples import Shown, choose_examples, shown_examples
 from sprachbund.report.languages import language_label, text_direction
 from sprachbund.report.numbers import Numbers
@@ -25,6 +26,7 @@ from sprachbund.report.summary import summarise
 
 EXAMPLES_PER_LANGUAGE = 3
 PROPONENTS_PER_EXAMPLE = 8
+_GLOBALS = "window.vegaEmbed = vegaEmbed;"
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,20 @@ def write_report(
 def report_charts(numbers: Numbers) -> dict[str, alt.VConcatChart | alt.FacetChart]:
     """The charts of a report by name, in the order of the page."""
     k, epochs, chance = numbers.data.k, numbers.epochs, numbers.chance
+    shares = {
+        "proponents": numbers.proponents.mean("seed"),
+        "opponents": numbers.opponents.mean("seed"),
+    }
+    reach = charts.colour_reach(list(shares.values()), chance)
     found: dict[str, alt.VConcatChart | alt.FacetChart] = {
         name: charts.sharing_heat_map(
-            share.mean("seed"),
+            share,
             chance,
             f"Heat map: percentage of each test language’s top {k:,} {name} by training language. "
             "The table below has the same numbers.",
+            reach,
         )
-        for name, share in (("proponents", numbers.proponents), ("opponents", numbers.opponents))
+        for name, share in shares.items()
     }
     if numbers.trained:
         found["dynamics"] = charts.own_share_chart(
@@ -96,7 +104,7 @@ def _drawings(numbers: Numbers) -> dict[str, Drawing]:
         name: Drawing(
             id=f"chart-{name}",
             description=str(chart.description),
-            svg=charts.to_svg(chart),
+            svg=to_svg(chart),
             specification=_inside_script(chart.to_json(indent=None)),
         )
         for name, chart in report_charts(numbers).items()
@@ -116,24 +124,30 @@ def _render(numbers: Numbers, drawings: dict[str, Drawing], shown: list[Shown]) 
     }
     if numbers.trained:
         folded["dynamics"] = tables.own_share_table(numbers)
-    return _environment().get_template("report.html.j2").render(
-        data=data,
-        numbers=numbers,
-        labels=data.first.labels,
-        findings=summarise(numbers),
-        overview=tables.overview_table(numbers),
-        tables=folded,
-        charts=drawings,
-        examples_by_language=[(tag, by_language.get(tag, [])) for tag in numbers.test_languages],
-        parallel=any(item for item in data.first.dataset["train_item"].values),
-        provenance=[
-            (seed, json.dumps(data.influences[seed].provenance, indent=2, ensure_ascii=False))
-            for seed in data.seeds
-        ],
-        css=_asset("report.css"),
-        script=script,
-        content_security_policy=_content_security_policy(script),
-        version=__version__,
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            numbers=numbers,
+            labels=data.first.labels,
+            findings=summarise(numbers),
+            overview=tables.overview_table(numbers),
+            tables=folded,
+            charts=drawings,
+            examples_by_language=[
+                (tag, by_language.get(tag, [])) for tag in numbers.test_languages
+            ],
+            parallel=any(item for item in data.first.dataset["train_item"].values),
+            provenance=[
+                (seed, json.dumps(data.influences[seed].provenance, indent=2, ensure_ascii=False))
+                for seed in data.seeds
+            ],
+            css=_asset("report.css"),
+            script=script,
+            content_security_policy=_content_security_policy(script),
+            version=__version__,
+        )
     )
 
 
@@ -154,7 +168,7 @@ def _environment() -> jinja2.Environment:
 @cache
 def _script() -> str:
     # vl-convert carries Vega, Vega-Lite and Vega-Embed, in the versions that Altair writes for.
-    return f"{vl_convert.javascript_bundle()}\n{_asset('report.js')}"
+    return f"{vl_convert.javascript_bundle(_GLOBALS)}\n{_asset('report.js')}"
 
 
 def _asset(name: str) -> str:

@@ -67,9 +67,13 @@ def _accuracy(numbers: Numbers) -> Finding:
         (numbers.trained, "the languages trained on"),
         (numbers.zero_shot, "the languages never trained on (zero-shot)"),
     ):
-        found = {tag: numbers.final_accuracy[tag] for tag in languages if tag in numbers.final_accuracy}
+        found = {
+            tag: numbers.final_accuracy[tag] for tag in languages if tag in numbers.final_accuracy
+        }
         if found:
-            parts.append(f"{fraction(float(np.mean(list(found.values()))))} over {name}{_range(found)}")
+            parts.append(
+                f"{fraction(float(np.mean(list(found.values()))))} over {name}{_range(found)}"
+            )
     measured = " and ".join(parts) if parts else "not measured"
     return Finding(
         "Accuracy",
@@ -140,7 +144,7 @@ def _dynamics(numbers: Numbers) -> Finding:
     if len(said) > 6:
         said = [said[0], said[len(said) // 2], said[-1]]
     return Finding(
-        "In the course of fine-tuning",
+        "Dynamics",
         f"The own-language share of each checkpoint taken alone: {listing(said)} "
         f"(chance {percent(_own_chance(numbers))}).",
     )
@@ -179,7 +183,7 @@ def _sizes(sizes: list[int]) -> str:
 def _in_all(counts: dict[str, int]) -> str:
     if len(counts) == 1:
         return ""
-    return f" in each ({sum(counts.values()):,} in all)"
+    return f" in each language ({sum(counts.values()):,} in all)"
 
 
 def _range(values: dict[str, float]) -> str:

@@ -103,7 +103,9 @@ def _course(numbers: Numbers, values: xr.DataArray, caption: str, factor: float)
         ]
         for tag in values["language"].values.tolist()
     ]
-    return Table(caption + _spread_note(values), ["Language", *(f"Epoch {e}" for e in epochs)], rows)
+    return Table(
+        caption + _spread_note(values), ["Language", *(f"Epoch {e}" for e in epochs)], rows
+    )
 
 
 def _over_seeds(values: xr.DataArray, factor: float) -> str:

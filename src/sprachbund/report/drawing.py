@@ -1,0 +1,57 @@
+"""How charts are styled and saved.
+
+Text and lines are drawn in `currentColor`, so that a chart set into a page follows its colour scheme
+and a saved SVG is black on transparent.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import altair as alt
+import vl_convert
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
+INK = "currentColor"
+_Chart = TypeVar("_Chart", alt.VConcatChart, alt.FacetChart)
+
+
+def styled(chart: _Chart) -> _Chart:
+    """The chart with the typography and colours of every chart here."""
+    lines = {"domainColor": INK, "tickColor": INK, "domainOpacity": 0.4, "tickOpacity": 0.4}
+    labels = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
+    finished = (
+        chart.properties(background="transparent")
+        .configure(font=FONT)
+        .configure_view(stroke=None)
+        .configure_axis(
+            **labels, **lines, titleFontWeight="normal", gridColor=INK, gridOpacity=0.12
+        )
+        .configure_legend(**labels, titleFontWeight="normal")
+        .configure_header(labelColor=INK, titleColor=INK, labelFontWeight="bold")
+        .configure_title(color=INK, fontSize=12, fontWeight="normal", anchor="start")
+    )
+    return cast(_Chart, finished)
+
+
+def to_svg(chart: alt.TopLevelMixin) -> str:
+    """The chart as SVG text, without a browser and without the network."""
+    return str(vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[]))
+
+
+def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
+    """Write a chart as .svg, .png (at 300 dots an inch) or .json (the Vega-Lite specification)."""
+    if path.suffix == ".svg":
+        path.write_text(to_svg(chart), encoding="utf-8")
+    elif path.suffix == ".png":
+        image = vl_convert.vegalite_to_png(
+            _on_white(chart.to_dict()), scale=300 / 72, ppi=72, allowed_base_urls=[]
+        )
+        path.write_bytes(image)
+    elif path.suffix == ".json":
+        path.write_text(chart.to_json(indent=1), encoding="utf-8")
+    else:
+        raise ValueError(f'{path}: a chart is saved as .svg, .png or .json, not as "{path.suffix}"')
+
+
+def _on_white(specification: dict[str, Any]) -> dict[str, Any]:
+    return {**specification, "background": "white"}
