@@ -1,3 +1,75 @@
-"""Whose data does each language of a fine-tuned multilingual model rely on?"""
+"""Whose data does each language of a fine-tuned multilingual model rely on?
+
+The names below are the public API. They are imported on first use, so that `sprachbund --help` need not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sprachbund.analysis.dynamics import own_language_share
+    from sprachbund.analysis.sharing import expected_share, language_share
+    from sprachbund.attribution import AttributionConfig, attribute
+    from sprachbund.configuration import StudyConfig, read_study
+    from sprachbund.data.corpus import Corpus
+    from sprachbund.errors import SprachbundError, SprachbundWarning
+    from sprachbund.finetuning import FinetuningConfig, finetune
+    from sprachbund.gradients.pairwise import pairwise_influence
+    from sprachbund.influence import Influence
+    from sprachbund.modeling import ModelConfig
+    from sprachbund.runs import Checkpoint, Run
+    from sprachbund.study import Study
+
+_HOME = {
+    "AttributionConfig": "attribution",
+    "Checkpoint": "runs",
+    "Corpus": "data.corpus",
+    "FinetuningConfig": "finetuning",
+    "Influence": "influence",
+    "ModelConfig": "modeling",
+    "Run": "runs",
+    "SprachbundError": "errors",
+    "SprachbundWarning": "errors",
+    "Study": "study",
+    "StudyConfig": "configuration",
+    "attribute": "attribution",
+    "expected_share": "analysis.sharing",
+    "finetune": "finetuning",
+    "language_share": "analysis.sharing",
+    "own_language_share": "analysis.dynamics",
+    "pairwise_influence": "gradients.pairwise",
+    "read_study": "configuration",
+}
+
+__all__ = [
+    "AttributionConfig",
+    "Checkpoint",
+    "Corpus",
+    "FinetuningConfig",
+    "Influence",
+    "ModelConfig",
+    "Run",
+    "SprachbundError",
+    "SprachbundWarning",
+    "Study",
+    "StudyConfig",
+    "attribute",
+    "expected_share",
+    "finetune",
+    "language_share",
+    "own_language_share",
+    "pairwise_influence",
+    "read_study",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

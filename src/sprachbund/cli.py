@@ -99,10 +99,10 @@ def report(study_file: StudyFile, output: Output = None, set_: Overrides = None)
 def plan(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
     """Say what `run` would do, how long it would take, and how much memory and disk; write nothing."""
     from sprachbund.planning import plan_study
-    from sprachbund.terminal import plan_table
+    from sprachbund.terminal import print_plan
 
     study = _open(study_file, output, set_)
-    out.print(plan_table(plan_study(study), study.folder))
+    print_plan(out, plan_study(study), study.folder)
 
 
 def _version(value: bool) -> None:
@@ -156,11 +156,10 @@ def _one_stage(
 
 
 def _print_result(study: "Study") -> None:
-    from sprachbund.terminal import sharing_tables
+    from sprachbund.terminal import print_sharing
 
     out.print()
-    for table in sharing_tables(study.influences(), study.config.analysis.k):
-        out.print(table)
+    print_sharing(out, study.influences(), study.config.analysis.k)
     if study.report_path.exists():
         out.print(f"Report: {study.report_path.resolve()}", soft_wrap=True)
 

@@ -99,9 +99,9 @@ def warnings_on(console: Console) -> Iterator[None]:
         yield
 
 
-def sharing_table(share: xr.DataArray, expected: xr.DataArray, title: str) -> Table:
+def sharing_table(share: xr.DataArray, expected: xr.DataArray) -> Table:
     """The sharing matrix, rows test languages; shares above what chance gives are bold."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table()
     table.add_column("test language")
     train = [str(tag) for tag in share["train_language"].values]
     for tag in train:
@@ -122,24 +122,21 @@ def _cell(share: xr.DataArray, expected: xr.DataArray, test: object, train: str)
     return f"[bold]{value:.1f}[/bold]" if above else f"{value:.1f}"
 
 
-def sharing_tables(influences: Mapping[int, Influence], k: int) -> list[Table]:
+def print_sharing(console: Console, influences: Mapping[int, Influence], k: int) -> None:
     """The sharing matrix of proponents, averaged over seeds."""
     shares = {seed: language_share(influence, k) for seed, influence in influences.items()}
     combined = over_seeds(shares)
     seeds = f", mean of {len(shares)} seeds" if len(shares) > 1 else ""
-    title = f"Whose examples each test language relies on: % of its top {k} proponents{seeds}"
-    return [sharing_table(combined["mean"], combined["expected_percent"], title)]
-
-
-def plan_table(plan: "Plan", folder: Path) -> Table:
-    """The stages with their costs."""
-    table = Table(
-        title=f"Study in {folder}",
-        caption=f"{plan.coverage}. At most {_nbytes(plan.memory_nbytes)} of memory for weights, optimizer and "
-        "test gradients. Times are measured on one batch of this machine.",
-        title_justify="left",
-        caption_justify="left",
+    console.print(
+        f"[bold]Whose examples each test language relies on:[/bold] % of its top {k} proponents by training "
+        f"language{seeds}; bold: more than by chance"
     )
+    console.print(sharing_table(combined["mean"], combined["expected_percent"]))
+
+
+def print_plan(console: Console, plan: "Plan", folder: Path) -> None:
+    """The stages with their costs."""
+    table = Table()
     for column in ("stage", "what"):
         table.add_column(column)
     table.add_column("time", justify="right")
@@ -150,7 +147,12 @@ def plan_table(plan: "Plan", folder: Path) -> Table:
     total = sum(stage.seconds for stage in plan.stages)
     disk = sum(stage.disk_nbytes for stage in plan.stages)
     table.add_row("all", "", _seconds(total), _nbytes(disk))
-    return table
+    console.print(f"[bold]Study in {folder}[/bold]")
+    console.print(table)
+    console.print(
+        f"{plan.coverage}. At most {_nbytes(plan.memory_nbytes)} of memory for weights, optimizer and test "
+        "gradients. Times are measured on one batch on this machine."
+    )
 
 
 def one_line(message: str) -> str:
