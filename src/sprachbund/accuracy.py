@@ -3,8 +3,9 @@
 import contextlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,10 +40,21 @@ def evaluate_run(
     cannot be written.
     """
     table = _finished(run, corpus, max_length)
+    finished = set(table["checkpoint"])
+    missing = [checkpoint for checkpoint in run.checkpoints if checkpoint.step not in finished]
+    if missing:
+        # A run has one tokenizer, and encoding once warns of truncated examples once.
+        tokenizer = load_tokenizer(missing[0].path)
+        encoded = encode(corpus, tokenizer, max_length)
     for done, checkpoint in enumerate(run.checkpoints, start=1):
-        if checkpoint.step not in set(table["checkpoint"]):
-            rows = _evaluate(checkpoint, corpus, max_length, batch_size)
+        if checkpoint in missing:
+            config = ModelConfig(path=str(checkpoint.path), max_length=max_length)
+            model = load_classifier(config, corpus.labels, seed=0)
+            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            logits = _logits(model, tokenizer, encoded, batch_size)
+            rows = _by_language(checkpoint, corpus, logits)
             table = rows if table.empty else pd.concat([table, rows], ignore_index=True)
+            table = table.sort_values("checkpoint", kind="stable", ignore_index=True)
             _write(run.path / ACCURACY, table)
         if on_progress is not None:
             on_progress(done, len(run.checkpoints))
@@ -60,7 +72,15 @@ def predict(
 
     Rows of like length share a batch, so that little is computed on padding.
     """
-    rows = encode(corpus, tokenizer, max_length)
+    return _logits(model, tokenizer, encode(corpus, tokenizer, max_length), batch_size)
+
+
+def _logits(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[dict[str, Any]],
+    batch_size: int,
+) -> np.ndarray:
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
     logits = np.zeros((len(rows), model.config.num_labels), dtype=np.float32)
     with torch.inference_mode():
@@ -73,13 +93,7 @@ def predict(
     return logits
 
 
-def _evaluate(
-    checkpoint: Checkpoint, corpus: Corpus, max_length: int, batch_size: int
-) -> pd.DataFrame:
-    config = ModelConfig(path=str(checkpoint.path), max_length=max_length)
-    model = load_classifier(config, corpus.labels, seed=0)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    logits = predict(model, load_tokenizer(checkpoint.path), corpus, max_length, batch_size)
+def _by_language(checkpoint: Checkpoint, corpus: Corpus, logits: np.ndarray) -> pd.DataFrame:
     labels = corpus.label_index
     scores = torch.log_softmax(torch.from_numpy(logits).double(), dim=-1).numpy()
     frame = pd.DataFrame(

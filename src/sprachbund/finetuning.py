@@ -166,7 +166,8 @@ def _arguments(
         weight_decay=config.weight_decay,
         warmup_steps=math.ceil(steps * config.warmup_ratio),
         lr_scheduler_type=config.lr_scheduler,
-        optim="adamw_torch",
+        # One pass over each parameter: several times faster on a CPU, where embeddings are large.
+        optim="adamw_torch_fused",
         seed=seed,
         save_strategy="epoch",
         # Every step's rate goes into trainer_state.json, which survives a kill with the checkpoint.
