@@ -1,6 +1,6 @@
 """Write the table `emoji, group, family, split` of the embedded corpus from Unicode's emoji-test.txt.
 
-    python tools/make_emoji_groups.py /usr/share/unicode/emoji/emoji-test.txt src/sprachbund/embedded/assets/emoji_groups.tsv
+    python tools/make_emoji_groups.py EMOJI_TEST_TXT src/sprachbund/embedded/assets/emoji_groups.tsv
 
 The file comes from https://www.unicode.org/Public/emoji/15.0/emoji-test.txt; Debian's package unicode-data carries it.
 """

@@ -42,8 +42,9 @@ def emoji_groups() -> tuple[str, ...]:
 def emoji_frame(languages: Sequence[str] = LANGUAGES) -> pd.DataFrame:
     """The rows of `emoji_corpus`: the columns of a corpus, training items first, language by language."""
     _check(languages)
-    table = _named(_groups(), languages)
-    table["number"] = table.groupby("split").cumcount()
+    table = _groups()
+    # Numbered before any is left out, so that an id means the same with every version of `emoji`.
+    table = _named(table.assign(number=table.groupby("split").cumcount()), languages)
     frames = [
         pd.DataFrame(
             {
@@ -88,11 +89,11 @@ def _named(table: pd.DataFrame, languages: Sequence[str]) -> pd.DataFrame:
             SprachbundWarning,
             stacklevel=4,
         )
-    return table[named].copy()
+    return table[named]
 
 
 def _name(emoji: str, language: str) -> str:
-    """":grinning_face:" -> "grinning face"; "" where the package has no name."""
+    """ ":grinning_face:" -> "grinning face"; "" where the package has no name."""
     name: str = emoji_names.EMOJI_DATA.get(emoji, {}).get(language, "")
     return " ".join(name.strip(":").replace("_", " ").split())
 
@@ -104,4 +105,6 @@ def _check(languages: Sequence[str]) -> None:
             f"embedded corpus: no language {', '.join(map(repr, unknown))}; it has {', '.join(LANGUAGES)}"
         )
     if not languages or len(set(languages)) != len(languages):
-        raise DataError(f"embedded corpus: languages must be one or more, each once; found {list(languages)}")
+        raise DataError(
+            f"embedded corpus: languages must be one or more, each once; found {list(languages)}"
+        )

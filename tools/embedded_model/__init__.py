@@ -1,0 +1,1 @@
+"""The steps of make_embedded_model.py: texts, vocabulary, teacher and student."""
