@@ -13,7 +13,9 @@ from sprachbund.report.languages import language_label
 # Blues of ColorBrewer RdBu, oranges of PuOr: told apart with every common colour vision deficiency.
 BELOW_TO_ABOVE = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fee0b6", "#f1a340", "#b35806")
 LINE = "#c2600a"
-_DARK_INK = "#111"
+_DARK_INK = "#000"
+# Where on the way to the deepest blue and orange white text has the greater contrast (over 4.5).
+WHITE_BEYOND = (-0.9, 0.975)
 _SMALLEST_REACH_POINTS = 5.0
 _PANEL_COLUMNS = 5
 # Vega writes a true minus sign, and "+0" where the colours mean "as expected".
@@ -114,7 +116,8 @@ def _cells(
     own = base.transform_filter("datum.own").mark_rect(
         aria=False, fillOpacity=0, stroke=_DARK_INK, strokeWidth=2, tooltip=None
     )
-    on_dark = f"abs(datum.difference) > {0.87 * reach}"
+    low, high = (reach * part for part in WHITE_BEYOND)
+    on_dark = f"datum.difference < {low} || datum.difference > {high}"
     numbers = base.mark_text(aria=False, fontSize=13, tooltip=None).encode(
         text=alt.Text("share:Q", format=".1f" if len(train) > 10 else ".0f"),
         color=alt.when(on_dark).then(alt.value("white")).otherwise(alt.value(_DARK_INK)),

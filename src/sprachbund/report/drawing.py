@@ -35,7 +35,12 @@ def styled(chart: _Chart) -> _Chart:
 
 def to_svg(chart: alt.TopLevelMixin) -> str:
     """The chart as SVG text, without a browser and without the network."""
-    return str(vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[]))
+    return svg_of(chart.to_dict())
+
+
+def svg_of(specification: dict[str, Any]) -> str:
+    """The same, of a Vega-Lite specification."""
+    return str(vl_convert.vegalite_to_svg(specification, allowed_base_urls=[]))
 
 
 def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,14 +16,14 @@ import jinja2
 import vl_convert
 
 from sprachbund import __version__
-from sprachbund.errors import StudyError
+from sprachbund.errors import SprachbundWarning, StudyError
 from sprachbund.report import charts, formatting, tables
 from sprachbund.report.data import ReportData
-from sprachbund.report.drawing import to_svg
+from sprachbund.report.drawing import svg_of
 from sprachbund.report.examples import Shown, choose_examples, shown_examples
 from sprachbund.report.languages import language_label, text_direction
 from sprachbund.report.numbers import Numbers
-from sprachbund.report.summary import summarise
+from sprachbund.report.summary import Finding, summarise
 
 EXAMPLES_PER_LANGUAGE = 3
 PROPONENTS_PER_EXAMPLE = 8
@@ -52,12 +53,18 @@ def write_report(
     only when whole. Returns: `path`.
     Raises: StudyError if it cannot be written; InfluenceError if k exceeds the training set.
     """
-    numbers = Numbers(data)
-    drawings = _drawings(numbers)
-    shown = shown_examples(
-        data.first, choose_examples(data.first, examples_per_language), proponents_per_example
-    )
-    page = _render(numbers, drawings, shown)
+    # Every analysis warns of the same things; the reader is told once, and on the page.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SprachbundWarning)
+        numbers = Numbers(data)
+        drawings = {name: _drawing(name, chart) for name, chart in report_charts(numbers).items()}
+        findings = summarise(numbers)
+    said = list(dict.fromkeys(str(warning.message) for warning in caught))
+    for message in said:
+        warnings.warn(message, SprachbundWarning, stacklevel=2)
+    positions = choose_examples(data.first, examples_per_language)
+    shown = shown_examples(data.first, positions, proponents_per_example)
+    page = _render(numbers, drawings, findings, shown, [*data.warnings, *said])
     for name, drawing in drawings.items():
         _write(path.parent / "figures" / f"{name}.svg", drawing.svg)
     _write(path, page)
@@ -99,31 +106,28 @@ def report_charts(numbers: Numbers) -> dict[str, alt.VConcatChart | alt.FacetCha
     return found
 
 
-def _drawings(numbers: Numbers) -> dict[str, Drawing]:
-    return {
-        name: Drawing(
-            id=f"chart-{name}",
-            description=str(chart.description),
-            svg=to_svg(chart),
-            specification=_inside_script(chart.to_json(indent=None)),
-        )
-        for name, chart in report_charts(numbers).items()
-    }
+def _drawing(name: str, chart: alt.VConcatChart | alt.FacetChart) -> Drawing:
+    specification = chart.to_dict()
+    return Drawing(
+        id=f"chart-{name}",
+        description=str(chart.description),
+        svg=svg_of(specification),
+        specification=_inside_script(json.dumps(specification, ensure_ascii=False)),
+    )
 
 
-def _render(numbers: Numbers, drawings: dict[str, Drawing], shown: list[Shown]) -> str:
+def _render(
+    numbers: Numbers,
+    drawings: dict[str, Drawing],
+    findings: list[Finding],
+    shown: list[Shown],
+    cautions: list[str],
+) -> str:
     data = numbers.data
     script = _script()
     by_language = {
         language: list(examples) for language, examples in groupby(shown, key=lambda e: e.language)
     }
-    folded = {
-        "proponents": tables.share_table(numbers, numbers.proponents, "proponents"),
-        "opponents": tables.share_table(numbers, numbers.opponents, "opponents"),
-        "accuracy": tables.accuracy_table(numbers),
-    }
-    if numbers.trained:
-        folded["dynamics"] = tables.own_share_table(numbers)
     return (
         _environment()
         .get_template("report.html.j2")
@@ -131,9 +135,10 @@ def _render(numbers: Numbers, drawings: dict[str, Drawing], shown: list[Shown]) 
             data=data,
             numbers=numbers,
             labels=data.first.labels,
-            findings=summarise(numbers),
+            findings=findings,
+            warnings=list(dict.fromkeys(cautions)),
             overview=tables.overview_table(numbers),
-            tables=folded,
+            tables=_folded_tables(numbers),
             charts=drawings,
             examples_by_language=[
                 (tag, by_language.get(tag, [])) for tag in numbers.test_languages
@@ -149,6 +154,17 @@ def _render(numbers: Numbers, drawings: dict[str, Drawing], shown: list[Shown]) 
             version=__version__,
         )
     )
+
+
+def _folded_tables(numbers: Numbers) -> dict[str, tables.Table]:
+    found = {
+        "proponents": tables.share_table(numbers, numbers.proponents, "proponents"),
+        "opponents": tables.share_table(numbers, numbers.opponents, "opponents"),
+        "accuracy": tables.accuracy_table(numbers),
+    }
+    if numbers.trained:
+        found["dynamics"] = tables.own_share_table(numbers)
+    return found
 
 
 def _environment() -> jinja2.Environment:
