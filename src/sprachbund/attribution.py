@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sprachbund.accuracy import predict
 from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.data.corpus import Corpus
+from sprachbund.errors import ConfigurationError
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import default_nbytes, examples_at_once, parse_nbytes
@@ -57,7 +58,10 @@ class AttributionConfig(BaseModel):
     @classmethod
     def _size(cls, value: str | None) -> str | None:
         if value is not None:
-            parse_nbytes(value)
+            try:
+                parse_nbytes(value)
+            except ConfigurationError as error:
+                raise ValueError(str(error)) from error
         return value
 
     @property

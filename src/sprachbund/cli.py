@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,13 +23,16 @@ app = typer.Typer(
     help="Whose data does each language of a fine-tuned multilingual model rely on?\n\n"
     "A study fine-tunes one model on several languages together, finds the training examples that each test "
     "prediction rests on, and shows which languages they are from. Start with: sprachbund demo",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 out = Console(highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+# Newer versions of Typer carry a click of their own: the class is found through one that all of them export.
+_CommandError: type[Exception] = typer.BadParameter.__mro__[2]
+_INTERRUPTED = 130
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Output = Annotated[
@@ -164,25 +168,46 @@ def _print_result(study: "Study") -> None:
         out.print(f"Report: {study.report_path.resolve()}", soft_wrap=True)
 
 
-def _to_go_on() -> str:
-    return " ".join(["sprachbund", *sys.argv[1:]])
-
-
 def main() -> None:
     """Run the command line. A mistake of the user's ends in one line and status 2, Ctrl-C in 130."""
-    from sprachbund.terminal import one_line, warnings_on
-
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with warnings_on(err):
-            app()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if _run_command(sys.argv[1:]) == _INTERRUPTED:  # Typer turns Ctrl-C into this status
+            _stopped()
+    except _CommandError as error:
+        _fail(_misuse(error))
     except SprachbundError as error:
-        err.print(f"error: {one_line(str(error))}", markup=False, style="red")
-        sys.exit(2)
+        _fail(str(error))
     except OSError as error:
-        err.print(f"error: {one_line(str(error))}", markup=False, style="red")
-        sys.exit(2)
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (KeyboardInterrupt, typer.Abort):
-        err.print(f"Stopped; what is finished is kept. To go on: {_to_go_on()}", markup=False)
-        sys.exit(130)
+        _stopped()
+
+
+def _run_command(arguments: list[str]) -> int | None:
+    from sprachbund.terminal import warnings_on
+
+    with warnings_on(err):
+        status: int | None = app(arguments or ["--help"], standalone_mode=False)
+    return status
+
+
+def _misuse(error: Any) -> str:
+    """What click complains of, and where the help is."""
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "sprachbund"
+    return f"{error.format_message().rstrip('.')}; for help: {command} --help"
+
+
+def _fail(message: str) -> NoReturn:
+    from sprachbund.terminal import one_line
+
+    err.print(f"error: {one_line(message)}", markup=False, style="red")
+    sys.exit(2)
+
+
+def _stopped() -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the way out
+    command = shlex.join(["sprachbund", *sys.argv[1:]])
+    err.print(f"Stopped; what is finished is kept. To go on: {command}", markup=False)
+    sys.exit(_INTERRUPTED)

@@ -1,22 +1,22 @@
 """The study file: its keys, and the one clear line for each thing that can be wrong with it."""
 
-import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from sprachbund.analysis.config import AnalysisConfig
 from sprachbund.attribution import AttributionConfig
 from sprachbund.data.config import DataConfig
+from sprachbund.data.files import near_names
 from sprachbund.data.languages import normalise
 from sprachbund.errors import ConfigurationError, SprachbundError
 from sprachbund.finetuning import FinetuningConfig
+from sprachbund.misconfiguration import first_problem, yaml_problem
 from sprachbund.modeling import ModelConfig
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -96,7 +96,9 @@ class StudyConfig(BaseModel):
         counts = value if isinstance(value, dict) else {"": value}
         for tag, count in counts.items():
             if count < 1:
-                raise ValueError(f"{tag + ' is ' if tag else ''}{count}; expected at least 1")
+                raise ValueError(
+                    f"found {count}{f' for {tag}' if tag else ''}; expected at least 1"
+                )
         return {_tag(tag): n for tag, n in value.items()} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
@@ -123,17 +125,28 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises: ConfigurationError in one line that names the file, the key, what was found and what was expected.
     """
     content = _content(path)
-    for override in overrides:
-        _override(content, override)
+    overridden = {_override(content, override): override for override in overrides}
     content = _expand(content, path)
     try:
         return StudyConfig.model_validate(content)
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {_explain(error)}") from error
+        key, problem = first_problem(error, StudyConfig)
+        given_by = next((text for name, text in overridden.items() if _meet(key, name)), None)
+        place = f"{path}: {key}" if given_by is None else f"--set {given_by}"
+        raise ConfigurationError(f"{place}{': ' if key or given_by else ''}{problem}") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans, so that the language `no` stays Norwegian."""
+    """YAML in which only true and false are booleans, so that `no` stays Norwegian; no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for position, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value in keys[:position]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f'the key "{key.value}" stands twice', problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -151,14 +164,19 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigurationError(f"{path}: no such file") from error
+        raise ConfigurationError(f"{path}: no such study file; {near_names(path)}") from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not UTF-8 (byte {error.start})") from error
+        raise ConfigurationError(
+            f"{path}: not UTF-8 (at byte {error.start}); save the file as UTF-8"
+        ) from error
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     content = _parse(text, str(path))
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: expected keys such as model, data and languages")
+        found = "nothing" if content is None else "a list" if isinstance(content, list) else "text"
+        raise ConfigurationError(
+            f"{path}: found {found}, expected keys such as model, data and languages"
+        )
     return content
 
 
@@ -167,13 +185,14 @@ def _parse(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{where}{line}: not valid YAML: {error.problem}") from error
+        line = f", line {mark.line + 1}" if mark and not where.startswith("--set") else ""
+        raise ConfigurationError(f"{where}{line}: not valid YAML: {yaml_problem(error)}") from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{where}: not valid YAML: {error}") from error
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def _override(content: dict[str, Any], override: str) -> str:
+    """Set one key within the content, and return it."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise ConfigurationError(f'--set {override}: expected key=value, such as "analysis.k=50"')
@@ -190,6 +209,12 @@ def _override(content: dict[str, Any], override: str) -> None:
         target[parent] = inner
         target = inner
     target[last] = _parse(value, f"--set {override}")
+    return key
+
+
+def _meet(key: str, other: str) -> bool:
+    """Whether one key is the other or a part of it."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def _expand(value: Any, path: Path) -> Any:
@@ -202,40 +227,7 @@ def _expand(value: Any, path: Path) -> Any:
     for name in _VARIABLE.findall(value):
         if name not in os.environ:
             raise ConfigurationError(
-                f'{path}: "{value}" needs the environment variable {name}, which is not set'
+                f'{path}: "{value}" needs the environment variable {name}, which is not set; '
+                f"set it first: export {name}=..."
             )
     return _VARIABLE.sub(lambda match: os.environ[match[1]], value)
-
-
-def _explain(error: ValidationError) -> str:
-    """The first problem, as "key: what is wrong"."""
-    problems = error.errors(include_url=False)
-    # A misspelt key often shows as a missing one too: the misspelling says more.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
-    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-    prefix = f"{where}: " if where else ""
-    return f"{prefix}{_sentence(problem)}{more}"
-
-
-def _sentence(problem: ErrorDetails) -> str:
-    if problem["type"] == "extra_forbidden":
-        known = tuple(_known_keys(problem["loc"][:-1]))
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-        return f"no such key; {hint}"
-    if problem["type"] == "missing":
-        return "missing; the study needs it"
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message.removeprefix("Input should be ")
-    if problem["type"] == "value_error":
-        return message
-    return f"{problem['input']!r} is given; expected {message}"
-
-
-def _known_keys(location: Sequence[int | str]) -> Iterator[str]:
-    model: Any = StudyConfig
-    for part in location:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = getattr(field, "annotation", None)
-    yield from getattr(model, "model_fields", {})

@@ -4,7 +4,7 @@ Fine-tuning, evaluation and attribution all load through here, so that they see 
 same truncation and the same order of labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,11 @@ class ModelConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
-        return {"path": str(value)} if isinstance(value, str | Path) else value
+        if isinstance(value, str | Path):
+            return {"path": str(value)}
+        if not isinstance(value, Mapping | ModelConfig):
+            raise ValueError("expected the name of a model on the Hugging Face hub, or a folder")
+        return value
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:

@@ -91,7 +91,7 @@ def warnings_on(console: Console) -> Iterator[None]:
         text = str(message)
         if category.__module__.startswith("sprachbund") and text not in seen:
             seen.add(text)
-            console.print(Text.assemble(("warning: ", "yellow"), text))
+            console.print(Text.assemble(("warning: ", "yellow"), one_line(text)))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -156,8 +156,8 @@ def print_plan(console: Console, plan: "Plan", folder: Path) -> None:
 
 
 def one_line(message: str) -> str:
-    """A message without line breaks."""
-    return " ".join(message.split())
+    """A message without line breaks, and without what a terminal cannot show (odd file names)."""
+    return " ".join(message.split()).encode(errors="backslashreplace").decode()
 
 
 def _seconds(seconds: float) -> str:
