@@ -305,6 +305,9 @@ def test_both_texts_of_a_pair_are_shown(tmp_path: Path) -> None:
     ]
     assert len(rows) == 2 * 2 * len(TEST)
     assert all(row.all("p")[1].text == "the second sentence" for row in rows)
+    for shown in page.all("details", class_="example"):
+        parts = shown.one("summary").all("span", class_="text")
+        assert [part.text for part in parts[1:]] == ["the second sentence"]
 
 
 def test_a_page_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
