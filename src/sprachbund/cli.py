@@ -189,7 +189,9 @@ def _run_command(arguments: list[str]) -> int | None:
     from sprachbund.terminal import warnings_on
 
     with warnings_on(err):
-        status: int | None = app(arguments or ["--help"], standalone_mode=False)
+        status: int | None = app(
+            arguments or ["--help"], prog_name="sprachbund", standalone_mode=False
+        )
     return status
 
 

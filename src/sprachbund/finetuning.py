@@ -9,10 +9,10 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from safetensors import SafetensorError
 from transformers import (
     PreTrainedTokenizerBase,
@@ -43,6 +43,8 @@ from sprachbund.runs import Run
 Progress = Callable[[int, int, float], None]
 """Called after each optimizer step with the step, the number of steps, and the loss."""
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy, which the Trainer seeds too, takes
+
 
 class FinetuningConfig(BaseModel):
     """How the model is fine-tuned; the defaults are those of the study where it names them."""
@@ -57,7 +59,7 @@ class FinetuningConfig(BaseModel):
     gradient_accumulation: int = Field(
         default=1, ge=1, description="Batches whose gradients are added up for one optimizer step."
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Seed, ...] = Field(
         default=(0,), min_length=1, description="One run for each: head, order and dropout."
     )
     weight_decay: float = Field(
@@ -69,6 +71,14 @@ class FinetuningConfig(BaseModel):
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         default="linear", description="How the learning rate falls after the warm-up."
     )
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        for position, seed in enumerate(seeds):
+            if seed in seeds[:position]:
+                raise ValueError(f"{seed} is listed twice; each seed is a run of its own")
+        return seeds
 
 
 def finetune(

@@ -16,10 +16,10 @@ from sprachbund.accuracy import evaluate_run
 from sprachbund.analysis.tables import write_tables
 from sprachbund.attribution import attribute
 from sprachbund.configuration import StudyConfig
-from sprachbund.data.loading import load_corpus
 from sprachbund.data.corpus import Corpus
+from sprachbund.data.loading import load_corpus
 from sprachbund.data.sampling import sample
-from sprachbund.errors import ConfigurationError, StudyError
+from sprachbund.errors import ConfigurationError, DataError, StudyError
 from sprachbund.finetuning import finetune
 from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint, write_text
 from sprachbund.influence import Influence
@@ -98,6 +98,10 @@ class Study:
         """
         config = self.config
         corpus = load_corpus(config.data, config.languages.all, self.base)
+        if len(corpus.labels) < 2:
+            raise DataError(
+                f'{corpus.name}: "{corpus.labels[0]}" is the only label; expected at least two to tell apart'
+            )
         train = sample(
             corpus,
             split="train",

@@ -122,7 +122,7 @@ BAD_FILES = {
         "a.jsonl, row 2: not JSON (Unterminated string",
     ),
     "indented JSON": ("a.json", b'[\n {"text": "x"}\n]', "a.json, row 1: not JSON"),
-    "JSON list": ("a.jsonl", b'["x"]\n', "a.jsonl, row 1: found list, expected a JSON object"),
+    "JSON list": ("a.jsonl", b'["x"]\n', "a.jsonl, row 1: found a list, expected a JSON object"),
     "empty": ("a.jsonl", b"", "a.jsonl: the file is empty"),
     "blank": ("a.csv", b"\n \n", "a.csv: the file is empty"),
     "empty gzip": ("a.tsv.gz", gzip.compress(b""), "a.tsv.gz: the file is empty"),

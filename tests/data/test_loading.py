@@ -230,7 +230,7 @@ def test_a_bad_row_is_named_by_file_row_and_field(plain: Path, case: str) -> Non
         (
             PLAIN,
             ["en", "fr", "sw"],
-            "train.jsonl: no rows in fr, sw; languages present: de, en, ko",
+            "train.jsonl and test.jsonl: no rows in fr, sw; languages present: de, en, ko",
         ),
         (PLAIN, ["english"], 'language "english" is not a BCP-47 tag'),
         (PLAIN, [], "no languages asked for"),

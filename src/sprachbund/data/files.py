@@ -28,6 +28,15 @@ _FORMATS = {
     ".pq": "parquet",
 }
 
+_JSON_TYPES = {
+    list: "a list",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
 
 def read_records(path: Path) -> list[Record]:
     """All rows of a file, each with its 1-based line (Parquet: its row).
@@ -115,7 +124,7 @@ def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             ) from None
         if not isinstance(row, dict):
             raise DataError(
-                f"{path}, row {number}: found {type(row).__name__}, expected a JSON object"
+                f"{path}, row {number}: found {_JSON_TYPES[type(row)]}, expected a JSON object"
             )
         yield number, row
 

@@ -88,4 +88,5 @@ def _per_language(config: DataConfig, preset: Preset | None) -> bool:
 def _name(config: DataConfig, preset: Preset | None) -> str:
     if config.is_hub:
         return config.hub or (preset.hub if preset else "")
-    return config.task or (config.train.path if config.train else "corpus")
+    paths = dict.fromkeys(part.path for part in (config.train, config.test) if part is not None)
+    return config.task or " and ".join(paths)
