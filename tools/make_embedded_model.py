@@ -23,14 +23,14 @@ from transformers import BertModel
 
 from embedded_model.student import distil, new_student
 from embedded_model.teacher import sentence_vectors, targets
-from embedded_model.texts import PIECES, distillation_texts
+from embedded_model.texts import PIECE, distillation_texts
 from embedded_model.vocabulary import kept_pieces, trimmed
 from sprachbund.embedded.emoji import emoji_frame
 from sprachbund.embedded.model import PACKED_WEIGHTS
 from sprachbund.embedded.packing import pack
 
 WIDTH, LAYERS, INNER, HEADS = 256, 2, 768, 4
-EPOCHS, RATE = 3, 1e-3
+EPOCHS, RATE = 6, 1e-3
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 RIDGE = 1e-3
 
@@ -72,7 +72,7 @@ def piece_vectors(
 ) -> np.ndarray:
     """Where each piece starts: its own target where it is among the texts, else a linear guess from its embedding."""
     target_row = {
-        text: row for row, text in enumerate(texts["text"]) if texts["language"][row] == PIECES
+        text: row for row, text in enumerate(texts["text"]) if texts["kind"][row] == PIECE
     }
     rows = np.array([target_row.get(piece.replace("▁", " ").strip(), -1) for piece in vocabulary])
     known = rows >= 0

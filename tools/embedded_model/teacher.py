@@ -8,9 +8,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel
 
+from embedded_model.texts import KEYWORD, NAME
+
 PAD = 1
 BATCH = 128
-TRANSLATION_WEIGHT = 0.7
+TRANSLATION_WEIGHTS = {NAME: 0.7, KEYWORD: 0.5}
 TARGET_SCALE = 0.5
 
 
@@ -43,16 +45,25 @@ def sentence_vectors(folder: Path, texts: list[str]) -> np.ndarray:
 def targets(vectors: np.ndarray, texts: pd.DataFrame, width: int) -> np.ndarray:
     """Pre-activations of the pooler, before its tanh: [text, width].
 
-    Each language's mean is taken away; a name is drawn towards the mean over its translations (the idea of Reimers and
-    Gurevych, 2020); the principal components are half whitened, so that the first few do not say everything.
+    Each language's mean is taken away; a name is drawn towards the mean over its translations and a keyword towards
+    those of the emoji that it stands for (the idea of Reimers and Gurevych, 2020); the principal components are half
+    whitened, so that the first few do not say everything.
     """
     vectors = vectors.copy()
     for rows in texts.groupby("language").indices.values():
         vectors[rows] -= vectors[rows].mean(axis=0)
-    named = (texts["item"] != "").to_numpy()
-    means = pd.DataFrame(vectors[named]).groupby(texts["item"][named].to_numpy()).transform("mean")
-    vectors[named] += TRANSLATION_WEIGHT * (means.to_numpy() - vectors[named])
+    for kind, weight in TRANSLATION_WEIGHTS.items():
+        rows = np.flatnonzero(texts["kind"] == kind)
+        drawn_to = _mean_of_translations(vectors[rows], texts["emoji"].iloc[rows])
+        vectors[rows] += weight * (drawn_to - vectors[rows])
     variance, axes = np.linalg.eigh(np.cov(vectors.T))
     largest = np.argsort(-variance)[:width]
     projected = vectors @ axes[:, largest] / variance[largest] ** 0.25
     return projected * (TARGET_SCALE / projected.std())
+
+
+def _mean_of_translations(vectors: np.ndarray, emoji: pd.Series) -> np.ndarray:
+    """For each text the mean, over the emoji it stands for, of the mean vector of all that stand for that emoji."""
+    pairs = emoji.reset_index(drop=True).explode()
+    centres = pd.DataFrame(vectors[pairs.index]).groupby(pairs.to_numpy()).transform("mean")
+    return centres.groupby(pairs.index.to_numpy()).mean().to_numpy()
