@@ -31,6 +31,7 @@ from sprachbund.errors import RunError
 from sprachbund.model_checks import quiet
 from sprachbund.modeling import ModelConfig, collate, encode, load_classifier, load_tokenizer
 from sprachbund.run_folder import (
+    STARTING_POINT,
     check_space,
     claim,
     is_unfinished,
@@ -103,9 +104,14 @@ def finetune(
     try:
         claim(folder, _settings(model_config, config, corpus_train, seed))
         tokenizer = load_tokenizer(model_config.path)
-        last = last_whole_checkpoint(folder)
+        steps = _steps_of_epoch(config, len(corpus_train))
+        ends = [steps * (epoch + 1) for epoch in range(config.epochs)]
+        last = last_whole_checkpoint(folder, ends)
         if last is None or is_unfinished(last):
             _train(model_config, config, corpus_train, folder, seed, tokenizer, last, on_progress)
+        elif not (folder / STARTING_POINT).is_dir():
+            start = load_classifier(model_config, corpus_train.labels, seed)
+            write_starting_point(folder, start, tokenizer)
         run = Run.open(folder)
         if corpus_evaluation is not None:
             evaluate_run(run, corpus_evaluation, max_length=model_config.max_length)
@@ -134,6 +140,7 @@ def _train(
     model = load_classifier(model_config, corpus.labels, seed)
     if last is None:
         check_space(folder, model, config.epochs)
+    if not (folder / STARTING_POINT).is_dir():
         write_starting_point(folder, model, tokenizer)
     with quiet(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(torch|transformers|accelerate)\.")
@@ -162,11 +169,15 @@ def _settings(
     }
 
 
+def _steps_of_epoch(config: FinetuningConfig, examples: int) -> int:
+    batches = math.ceil(examples / config.batch_size)
+    return math.ceil(batches / config.gradient_accumulation)
+
+
 def _arguments(
     config: FinetuningConfig, examples: int, folder: Path, seed: int
 ) -> TrainingArguments:
-    batches = math.ceil(examples / config.batch_size)
-    steps = math.ceil(batches / config.gradient_accumulation) * config.epochs
+    steps = _steps_of_epoch(config, examples) * config.epochs
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,

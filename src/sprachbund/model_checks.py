@@ -10,6 +10,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from sprachbund.checkpoint_files import weight_problem
+from sprachbund.data.files import near_names
 from sprachbund.errors import ModelError, SprachbundWarning
 
 _CLASSIFIER = "ForSequenceClassification"
@@ -21,15 +22,15 @@ def local_folder(path: str | Path) -> Path | None:
     if local.is_dir():
         if not (local / "config.json").is_file():
             raise ModelError(
-                f"{local}: not a model folder: it has no config.json; give a folder written by "
+                f"{path}: not a model folder: it has no config.json; give a folder written by "
                 "model.save_pretrained(), or a hub name such as xlm-roberta-base"
             )
         return local
     if local.exists():
-        raise ModelError(f"{local}: a file, but a model is a folder (or a name on the hub)")
+        raise ModelError(f"{path}: a file, but a model is a folder (or a name on the hub)")
     text = str(path)
     if isinstance(path, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
-        raise ModelError(f"{local}: no such model folder")
+        raise ModelError(f"{path}: no such model folder; {near_names(local)}")
     return None
 
 

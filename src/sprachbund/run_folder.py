@@ -1,9 +1,10 @@
 """The folder of a fine-tuning run: what it was made from, where it stopped, and room to write."""
 
+import itertools
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sprachbund.model_checks import quiet
 from sprachbund.runs import checkpoint_folders
 
 RUN_RECORD = "run.json"
+STARTING_POINT = "checkpoint-0"
 
 
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -50,17 +52,21 @@ def _read_record(record: Path) -> Mapping[str, Any]:
     return found
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to go on from, if any; what a killed process left half-written is removed."""
-    last = None
+def last_whole_checkpoint(folder: Path, steps: Sequence[int]) -> Path | None:
+    """The checkpoint to go on from, if any: all of `steps` up to it are there, so that training makes none too few.
+
+    What a killed process left half-written, or what was damaged since, is removed.
+    """
+    whole = {}
     for step, path in checkpoint_folders(folder).items():
         problem = weight_problem(path) if step == 0 else checkpoint_problem(path)
-        if problem is not None:
-            warnings.warn(f"{problem}: removed", SprachbundWarning, stacklevel=3)
+        if problem is None:
+            whole[step] = path
+        else:
+            warnings.warn(f"{problem}: removed, to be made again", SprachbundWarning, stacklevel=3)
             shutil.rmtree(path)
-        elif step > 0:
-            last = path
-    return last
+    there = list(itertools.takewhile(whole.__contains__, steps))
+    return whole[there[-1]] if there else None
 
 
 def is_unfinished(checkpoint: Path) -> bool:
@@ -73,13 +79,12 @@ def write_starting_point(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Write `checkpoint-0`, whole or not at all."""
-    partial = folder / "checkpoint-0.partial"
+    partial = folder / f"{STARTING_POINT}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     with quiet():
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-    shutil.rmtree(folder / "checkpoint-0", ignore_errors=True)
-    partial.rename(folder / "checkpoint-0")
+    partial.rename(folder / STARTING_POINT)
 
 
 def check_space(folder: Path, model: PreTrainedModel, epochs: int) -> None:

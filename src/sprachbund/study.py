@@ -12,7 +12,7 @@ import torch
 import transformers
 
 import sprachbund
-from sprachbund.accuracy import evaluate_run
+from sprachbund.accuracy import ACCURACY, evaluate_run
 from sprachbund.analysis.tables import write_tables
 from sprachbund.attribution import attribute
 from sprachbund.configuration import StudyConfig
@@ -158,6 +158,7 @@ class Study:
         self.observer.stage("finetune", fresh=fresh)
         if fresh:
             return
+        outputs = []
         for seed in self.config.finetuning.seeds:
 
             def trained(step: int, steps: int, loss: float, seed: int = seed) -> None:
@@ -182,7 +183,8 @@ class Study:
                 max_length=self.config.model.max_length,
                 on_progress=evaluated,
             )
-        record.finish(made_from, [self._run_folder(seed) for seed in self.config.finetuning.seeds])
+            outputs += [folder / ACCURACY, *(checkpoint.path for checkpoint in run.checkpoints)]
+        record.finish(made_from, outputs)
 
     def attribute(self) -> None:
         """Influence of every training example on every test prediction, at every checkpoint."""
@@ -270,7 +272,7 @@ class Study:
         """Accuracy and loss by seed, checkpoint and language. Raises: StudyError if not measured yet."""
         tables = []
         for seed in self.config.finetuning.seeds:
-            path = self._run_folder(seed) / "accuracy.csv"
+            path = self._run_folder(seed) / ACCURACY
             if not path.exists():
                 raise StudyError(f"{path}: not there yet; run `sprachbund finetune` first")
             table = pd.read_csv(path, keep_default_na=False)
@@ -307,7 +309,11 @@ class Study:
         )
 
     def _influence_fingerprint(self) -> str:
-        runs = [files_fingerprint(self._run_folder(s)) for s in self.config.finetuning.seeds]
+        folders = (self._run_folder(seed) for seed in self.config.finetuning.seeds)
+        runs = [
+            [files_fingerprint(checkpoint) for checkpoint in sorted(folder.glob("checkpoint-*"))]
+            for folder in folders
+        ]
         attribution = self.config.attribution.model_dump(mode="json")
         return fingerprint(self._run_fingerprint(), runs, attribution)
 

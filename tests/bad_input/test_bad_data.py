@@ -89,7 +89,11 @@ MISTAKES = [
         row(2, "test.jsonl", label="neutral"),
         ('test.jsonl, row 2: label "neutral"', "training rows (negative, positive)"),
     ),
-    Mistake("only one label", one_label, ('train.jsonl and test.jsonl: "good" is the only label', "at least two")),
+    Mistake(
+        "only one label",
+        one_label,
+        ('train.jsonl and test.jsonl: "good" is the only label', "at least two"),
+    ),
     Mistake("an empty label", row(3, label=""), ("train.jsonl, row 3: label is empty",)),
     Mistake("an empty text", row(3, text=""), ("train.jsonl, row 3: text is empty",)),
     Mistake("a text of blanks", row(3, text=" \t"), ("train.jsonl, row 3: text is empty",)),
