@@ -18,7 +18,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/pairwise.py
+	$(BIN)/python benchmarks/engine.py
 
 docs: $(INSTALLED)
 	$(BIN)/python tools/write_reference.py

@@ -13,6 +13,8 @@ import builders
 import oracle
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.pairwise import pairwise_influence
+from sprachbund.gradients.per_example import DenseGradient
+from sprachbund.gradients.rules import LayerNormRule, LinearRule
 
 TRAIN, TEST = builders.examples(9, seed=1), builders.examples(5, seed=2)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -150,6 +152,48 @@ def test_parameters_used_outside_a_known_module_are_exact_and_announced():
     with pytest.warns(SprachbundWarning, match=r"scale, unused_as_module\.weight"):
         found = pairwise_influence(model, train, test, "cosine")
     assert oracle.relative_error(found, oracle.influence(model, train, test, "cosine")) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_rounding_noise_in_a_vanishing_gradient_is_not_taken_for_an_error(dtype, scale):
+    """Key biases have zero gradient in theory: with large gradients elsewhere they hold only noise."""
+    model = builders.xlm_roberta(dtype)
+    with torch.no_grad():
+        model.classifier.out_proj.weight *= scale
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SprachbundWarning)
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(
+    "part", ["classifier.dense", "layer.0.attention.self.value", "LayerNorm.bias"]
+)
+def test_a_rule_that_is_wrong_is_found_out_and_replaced(part, monkeypatch):
+    """The proof must catch what would make scores wrong: here one parameter's gradient, off by 1%."""
+    model = builders.xlm_roberta(torch.float64)
+    module = next(
+        m
+        for n, m in model.named_modules()
+        if part.removesuffix(".bias") in n and hasattr(m, "bias")
+    )
+
+    for rule in (LinearRule, LayerNormRule):
+        right = rule.per_example
+
+        def wrong(self, at, *arguments, right=right):
+            gradients = right(self, at, *arguments)
+            if at is module:
+                gradients["bias"] = DenseGradient(1.01 * gradients["bias"].values)
+            return gradients
+
+        monkeypatch.setattr(rule, "per_example", wrong)
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with pytest.warns(SprachbundWarning, match="1 parameters have no rule"):
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
 
 
 def test_the_model_is_left_as_it_was_found():

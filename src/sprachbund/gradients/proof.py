@@ -28,15 +28,16 @@ def random_weights(size: int, device: torch.device) -> Tensor:
 def disagreements(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> set[str]:
     """Names of the parameters whose gradients differ by more than rounding.
 
-    The error is measured against the parameter's own norm, but not below a millionth of the whole gradient's:
-    attention key biases, for one, have zero gradient in theory and rounding noise in practice.
+    The error is measured against the parameter's own norm, but not below a thousandth of the whole gradient's:
+    attention key biases, for one, have zero gradient in theory and rounding noise of the other activations in practice.
+    What may pass so, in float32, is a millionth of the gradient, and moves no score by more than that.
     """
     total = float(sum(value.double().square().sum() for value in expected.values())) ** 0.5
     wrong = set()
     for name, value in expected.items():
         tolerance = _RELATIVE_TOLERANCE.get(value.dtype, _COARSE_TOLERANCE)
         difference = value if name not in found else found[name].reshape(value.shape) - value
-        scale = max(float(value.double().norm()), 1e-6 * total)
+        scale = max(float(value.double().norm()), 1e-3 * total)
         if not float(difference.double().norm()) <= tolerance * scale:
             wrong.add(name)
     return wrong
