@@ -171,6 +171,7 @@ def _print_result(study: "Study") -> None:
 def main() -> None:
     """Run the command line. A mistake of the user's ends in one line and status 2, Ctrl-C in 130."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # without a network it tells of each retry
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if _run_command(sys.argv[1:]) == _INTERRUPTED:  # Typer turns Ctrl-C into this status

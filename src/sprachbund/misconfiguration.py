@@ -36,6 +36,7 @@ _EXPECTED = {
 
 _YAML = {
     "'<stream end>'": 'it ends within a [, { or "',
+    "but got '{'": "a { within a list or mapping; put ${NAME} and {language} into quotation marks there",
     "\\t": "a tab; indent with blanks",
     "mapping values are not allowed": 'a second ":" in the line; put a value with ": " in it into quotation marks',
     "could not determine a constructor": "a tag that begins with !, which a study file cannot use",

@@ -54,7 +54,6 @@ class TerminalObserver:
         )
 
     def __enter__(self) -> Self:
-        self._bars.start()
         return self
 
     def __exit__(
@@ -63,13 +62,15 @@ class TerminalObserver:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        if self._tasks:
+            self._bars.stop()
 
     def stage(self, name: str, *, fresh: bool) -> None:
         state = " [dim](nothing has changed: skipped)[/dim]" if fresh else ""
         self._console.print(f"[bold]{_STAGE[name]}[/bold]{state}")
 
     def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        self._bars.start()  # only now, or a mistake found before would leave an empty line
         if task not in self._tasks:
             self._tasks[task] = self._bars.add_task(task, total=total, note=note)
         self._bars.update(self._tasks[task], completed=done, total=total, note=note)

@@ -132,6 +132,11 @@ MISTAKES = [
     ),
     Mistake("YAML that ends too soon", text("model: [a"), ("study.yaml, line 1: not valid YAML",)),
     Mistake("a tab in YAML", text("model: a\n\tdata: b"), ("study.yaml, line 2", "a tab")),
+    Mistake(
+        "a variable in a YAML mapping, without quotation marks",
+        text("data: {train: ${TEXTS}/train.jsonl}"),
+        ("study.yaml, line 1", "into quotation marks"),
+    ),
     Mistake("a key twice", text("seed: 1\nseed: 2"), ("line 2", 'the key "seed" stands twice')),
     Mistake("YAML that is a list", text("- model"), ("study.yaml: found a list", "expected keys")),
     Mistake("an empty study file", text(""), ("study.yaml: found nothing", "expected keys")),

@@ -82,8 +82,10 @@ def _bytes(path: Path) -> bytes:
         raise DataError(f"{path}: no such file; {near_names(path)}") from None
     except EOFError:
         raise DataError(f"{path}: the gzip file is cut short; fetch it again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a sound gzip file ({error}); fetch it again") from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise DataError(
+            f"{path}: not a sound gzip file; fetch it again, or drop .gz from its name if it is not packed"
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -162,7 +164,6 @@ def _parquet(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
     try:
         table = pyarrow.parquet.read_table(io.BytesIO(data))
-    except (pyarrow.ArrowException, OSError) as error:
-        message = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a sound Parquet file ({message}); fetch it again") from None
+    except (pyarrow.ArrowException, OSError):
+        raise DataError(f"{path}: not a sound Parquet file; fetch it again") from None
     yield from enumerate(table.to_pylist(), start=1)
