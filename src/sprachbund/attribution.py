@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.accuracy import predict
 from sprachbund.batching import Batcher, EncodedRow
+from sprachbund.checkpoint_files import content_fingerprint
 from sprachbund.data.corpus import Corpus
 from sprachbund.errors import ConfigurationError
 from sprachbund.gradients.bank import Bank
@@ -99,6 +100,7 @@ def attribute(
         **(provenance or {}),
         "attribution": json.loads(config.model_dump_json()) | {"memory": config.memory_nbytes},
         "max_length": max_length,
+        "checkpoints": [content_fingerprint(checkpoint.path) for checkpoint in run.checkpoints],
     }
     count = _Count(len(run.checkpoints) * len(train), on_progress)
     with InfluenceWriter.create_or_resume(

@@ -4,6 +4,7 @@ A killed process or a full disk leaves files that are cut short. What is checked
 an accident breaks: header and length of safetensors, directory of a torch archive, JSON syntax.
 """
 
+import hashlib
 import io
 import json
 import math
@@ -232,3 +233,14 @@ def _archive_problem(path: Path) -> str | None:
 
 def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def content_fingerprint(folder: Path) -> str:
+    """A short hash of the weights, tokenizer and configuration in a model's folder."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(folder.iterdir()):
+        if file.name.startswith(("model", "pytorch_model", "tokenizer", "config")):
+            digest.update(file.name.encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    return digest.hexdigest()

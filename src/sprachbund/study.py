@@ -1,30 +1,25 @@
 """A study: its configuration, its folder, and its stages in order; what has not changed is skipped."""
 
-import platform
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
-import torch
-import transformers
 
 import sprachbund
 from sprachbund.accuracy import ACCURACY, evaluate_run
 from sprachbund.analysis.tables import write_tables
 from sprachbund.attribution import attribute
 from sprachbund.configuration import StudyConfig
-from sprachbund.data.corpus import Corpus
-from sprachbund.data.loading import load_corpus
-from sprachbund.data.sampling import sample
-from sprachbund.errors import ConfigurationError, DataError, StudyError
+from sprachbund.environment import environment, environment_text
+from sprachbund.errors import StudyError
 from sprachbund.finetuning import finetune
 from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint, write_text
 from sprachbund.influence import Influence
 from sprachbund.report import ReportData, write_report
 from sprachbund.runs import Run
+from sprachbund.study_data import StudyData, draw
 
 
 class Observer(Protocol):
@@ -41,19 +36,10 @@ class Silent:
     """Nobody watches."""
 
     def stage(self, name: str, *, fresh: bool) -> None:
-        pass
+        """Nobody listens."""
 
     def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class StudyData:
-    """The sampled examples of a study: to train on, to attribute, and to measure accuracy on."""
-
-    train: Corpus
-    test: Corpus
-    evaluation: Corpus
+        """Nobody listens."""
 
 
 class Study:
@@ -92,156 +78,60 @@ class Study:
 
     @cached_property
     def data(self) -> StudyData:
-        """The examples as sampled, read or loaded once.
-
-        Raises: DataError, ConfigurationError if the data cannot give what the study asks for.
-        """
-        config = self.config
-        corpus = load_corpus(config.data, config.languages.all, self.base)
-        if len(corpus.labels) < 2:
-            raise DataError(
-                f'{corpus.name}: "{corpus.labels[0]}" is the only label; expected at least two to tell apart'
-            )
-        train = sample(
-            corpus,
-            split="train",
-            languages=config.languages.train,
-            per_language=config.train_per_language,
-            seed=config.seed,
-        )
-        if config.analysis.k > len(train):
-            raise ConfigurationError(
-                f"analysis.k is {config.analysis.k}, but there are only {len(train)} training examples "
-                "to rank; lower k or raise train_per_language"
-            )
-        test = sample(
-            corpus,
-            split="test",
-            languages=config.languages.test,
-            per_language=config.test_per_language,
-            seed=config.seed,
-        )
-        evaluation = corpus.select(split="test", languages=config.languages.test)
-        if config.evaluation_per_language is not None:
-            evaluation = sample(
-                corpus,
-                split="test",
-                languages=config.languages.test,
-                per_language=config.evaluation_per_language,
-                seed=config.seed,
-            )
-        return StudyData(train, test, evaluation)
+        """The examples, drawn once. Raises: DataError, ConfigurationError if that is not possible."""
+        return draw(self.config, self.base)
 
     def prepare(self) -> None:
-        """Sample the examples and write them down, with the configuration and the environment."""
-        made_from = self._data_fingerprint()
-        record = StageRecord(self.folder, "data")
-        fresh = record.is_fresh(made_from)
-        self.observer.stage("data", fresh=fresh)
+        """Draw the examples and write them down, with the configuration and the environment."""
+        corpora = vars(self.data)
+
+        def write() -> list[Path]:
+            write_text(self.folder / "environment.txt", environment_text())
+            (self.folder / "data").mkdir(exist_ok=True)
+            paths = {name: self.folder / "data" / f"{name}.jsonl" for name in corpora}
+            for name, path in paths.items():
+                corpora[name].write(path)
+            return list(paths.values())
+
+        prints = [corpus.fingerprint() for corpus in corpora.values()]
+        self._do("data", fingerprint(sprachbund.__version__, prints), write)
         write_text(self.folder / "study.yaml", self.config.as_yaml())
-        if fresh:
-            return
-        write_text(self.folder / "environment.txt", environment_text())
-        outputs = []
-        (self.folder / "data").mkdir(exist_ok=True)
-        for name, corpus in vars(self.data).items():
-            path = self.folder / "data" / f"{name}.jsonl"
-            corpus.write(path)
-            outputs.append(path)
-        record.finish(made_from, outputs)
 
     def finetune(self) -> None:
         """One run for each seed, and the accuracy of its checkpoints by language."""
-        made_from = self._run_fingerprint()
-        record = StageRecord(self.folder, "finetune")
-        fresh = record.is_fresh(made_from)
-        self.observer.stage("finetune", fresh=fresh)
-        if fresh:
-            return
-        outputs = []
-        for seed in self.config.finetuning.seeds:
 
-            def trained(step: int, steps: int, loss: float, seed: int = seed) -> None:
-                self.observer.progress(f"fine-tuning, seed {seed}", step, steps, f"loss {loss:.3f}")
+        def train() -> list[Path]:
+            return [path for seed in self._seeds for path in self._finetune_seed(seed)]
 
-            def evaluated(done: int, total: int, seed: int = seed) -> None:
-                self.observer.progress(f"accuracy, seed {seed}", done, total)
-
-            folder = self._run_folder(seed)
-            run = finetune(
-                self.config.model,
-                self.config.finetuning,
-                self.data.train,
-                None,
-                folder,
-                seed,
-                trained,
-            )
-            evaluate_run(
-                run,
-                self.data.evaluation,
-                max_length=self.config.model.max_length,
-                on_progress=evaluated,
-            )
-            outputs += [folder / ACCURACY, *(checkpoint.path for checkpoint in run.checkpoints)]
-        record.finish(made_from, outputs)
+        self._do("finetune", self._run_fingerprint(), train)
 
     def attribute(self) -> None:
         """Influence of every training example on every test prediction, at every checkpoint."""
-        made_from = self._influence_fingerprint()
-        record = StageRecord(self.folder, "attribute")
-        fresh = record.is_fresh(made_from)
-        self.observer.stage("attribute", fresh=fresh)
-        if fresh:
-            return
-        for seed in self.config.finetuning.seeds:
-
-            def scored(done: int, total: int, seed: int = seed) -> None:
-                self.observer.progress(f"attribution, seed {seed}", done, total)
-
-            attribute(
-                self._run(seed),
-                self.data.train,
-                self.data.test,
-                self._influence_path(seed),
-                config=self.config.attribution,
-                max_length=self.config.model.max_length,
-                provenance={
-                    "model": self.config.model.model_dump(mode="json"),
-                    "train": self.data.train.fingerprint(),
-                    "test": self.data.test.fingerprint(),
-                    "finetuning": self.config.finetuning.model_dump(mode="json"),
-                    "seed": seed,
-                    "made_from": made_from,
-                },
-                on_progress=scored,
-            )
-        record.finish(made_from, [self._influence_path(s) for s in self.config.finetuning.seeds])
+        self._do(
+            "attribute",
+            self._influence_fingerprint(),
+            lambda: [self._attribute_seed(seed) for seed in self._seeds],
+        )
 
     def analyse(self) -> None:
         """The tables, as CSV."""
-        made_from = self._analysis_fingerprint()
-        record = StageRecord(self.folder, "analyse")
-        fresh = record.is_fresh(made_from)
-        self.observer.stage("analyse", fresh=fresh)
-        if not fresh:
-            analysis = self.config.analysis
-            tables = write_tables(
+        analysis = self.config.analysis
+
+        def write() -> list[Path]:
+            return write_tables(
                 self.influences(),
                 analysis.k,
                 self.accuracy(),
                 self.folder / "tables",
                 examples=analysis.examples,
             )
-            record.finish(made_from, tables)
+
+        self._do("analyse", self._analysis_fingerprint(), write)
 
     def report(self) -> None:
         """The page and its figures."""
-        made_from = self._analysis_fingerprint()
-        record = StageRecord(self.folder, "report")
-        fresh = record.is_fresh(made_from)
-        self.observer.stage("report", fresh=fresh)
-        if not fresh:
+
+        def write() -> list[Path]:
             data = ReportData(
                 title=self.folder.name,
                 model=self.config.model.path,
@@ -251,7 +141,10 @@ class Study:
                 configuration=self.config.as_yaml(),
                 environment=environment(),
             )
-            record.finish(made_from, [write_report(self.report_path, data)])
+            page = write_report(self.report_path, data)
+            return [page, *sorted((self.folder / "figures").glob("*.svg"))]
+
+        self._do("report", self._analysis_fingerprint(), write)
 
     @property
     def report_path(self) -> Path:
@@ -260,31 +153,78 @@ class Study:
 
     def influences(self) -> dict[int, Influence]:
         """The results by seed. Raises: StudyError if they are not there yet."""
-        found = {}
-        for seed in self.config.finetuning.seeds:
-            path = self._influence_path(seed)
-            if not path.exists():
-                raise StudyError(f"{path}: not there yet; run `sprachbund attribute` first")
-            found[seed] = Influence.open(path)
-        return found
+        return {
+            seed: Influence.open(self._existing(self._influence_path(seed), "attribute"))
+            for seed in self._seeds
+        }
 
     def accuracy(self) -> pd.DataFrame:
         """Accuracy and loss by seed, checkpoint and language. Raises: StudyError if not measured yet."""
         tables = []
-        for seed in self.config.finetuning.seeds:
-            path = self._run_folder(seed) / ACCURACY
-            if not path.exists():
-                raise StudyError(f"{path}: not there yet; run `sprachbund finetune` first")
+        for seed in self._seeds:
+            path = self._existing(self._run_folder(seed) / ACCURACY, "finetune")
             table = pd.read_csv(path, keep_default_na=False)
             table.insert(0, "seed", seed)
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
-    def _run(self, seed: int) -> Run:
-        folder = self._run_folder(seed)
-        if not folder.exists():
-            raise StudyError(f"{folder}: not there yet; run `sprachbund finetune` first")
-        return Run.open(folder)
+    def _do(self, name: str, made_from: str, work: Callable[[], Sequence[Path]]) -> None:
+        """Do the work of a stage unless it is fresh, and note what it was made from and wrote."""
+        record = StageRecord(self.folder, name)
+        fresh = record.is_fresh(made_from)
+        self.observer.stage(name, fresh=fresh)
+        if not fresh:
+            record.finish(made_from, work())
+
+    def _finetune_seed(self, seed: int) -> list[Path]:
+        folder, config = self._run_folder(seed), self.config
+
+        def trained(step: int, steps: int, loss: float) -> None:
+            self.observer.progress(f"fine-tuning, seed {seed}", step, steps, f"loss {loss:.3f}")
+
+        def evaluated(done: int, total: int) -> None:
+            self.observer.progress(f"accuracy, seed {seed}", done, total)
+
+        run = finetune(
+            config.model, config.finetuning, self.data.train, None, folder, seed, trained
+        )
+        evaluate_run(
+            run,
+            self.data.evaluation,
+            max_length=config.model.max_length,
+            on_progress=evaluated,
+        )
+        return [folder / ACCURACY, *(checkpoint.path for checkpoint in run.checkpoints)]
+
+    def _attribute_seed(self, seed: int) -> Path:
+        def scored(done: int, total: int) -> None:
+            self.observer.progress(f"attribution, seed {seed}", done, total)
+
+        config, path = self.config, self._influence_path(seed)
+        attribute(
+            Run.open(self._existing(self._run_folder(seed), "finetune")),
+            self.data.train,
+            self.data.test,
+            path,
+            config=config.attribution,
+            max_length=config.model.max_length,
+            provenance={
+                "model": config.model.model_dump(mode="json"),
+                "finetuning": config.finetuning.model_dump(mode="json"),
+                "seed": seed,
+            },
+            on_progress=scored,
+        )
+        return path
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        return self.config.finetuning.seeds
+
+    def _existing(self, path: Path, stage: str) -> Path:
+        if not path.exists():
+            raise StudyError(f"{path}: not there yet; run `sprachbund {stage}` first")
+        return path
 
     def _run_folder(self, seed: int) -> Path:
         return self.folder / "runs" / f"seed-{seed}"
@@ -292,48 +232,33 @@ class Study:
     def _influence_path(self, seed: int) -> Path:
         return self.folder / "influence" / f"seed-{seed}.zarr"
 
-    def _data_fingerprint(self) -> str:
+    def _run_fingerprint(self) -> str:
         return fingerprint(
             sprachbund.__version__,
-            self.config.analysis.k,
-            *(corpus.fingerprint() for corpus in vars(self.data).values()),
-        )
-
-    def _run_fingerprint(self) -> str:
-        finetuning = self.config.finetuning.model_dump(mode="json")
-        return fingerprint(
-            self._data_fingerprint(),
+            self.data.train.fingerprint(),
+            self.data.evaluation.fingerprint(),
             self.config.model.model_dump(mode="json"),
             files_fingerprint(Path(self.config.model.path)),
-            finetuning,
+            self.config.finetuning.model_dump(mode="json"),
         )
 
     def _influence_fingerprint(self) -> str:
-        folders = (self._run_folder(seed) for seed in self.config.finetuning.seeds)
-        runs = [
-            [files_fingerprint(checkpoint) for checkpoint in sorted(folder.glob("checkpoint-*"))]
-            for folder in folders
-        ]
-        attribution = self.config.attribution.model_dump(mode="json")
-        return fingerprint(self._run_fingerprint(), runs, attribution)
+        checkpoints = (
+            files_fingerprint(folder)
+            for seed in self._seeds
+            for folder in sorted(self._run_folder(seed).glob("checkpoint-*"))
+        )
+        return fingerprint(
+            sprachbund.__version__,
+            self.data.train.fingerprint(),
+            self.data.test.fingerprint(),
+            list(checkpoints),
+            self.config.attribution.model_dump(mode="json"),
+        )
 
     def _analysis_fingerprint(self) -> str:
         return fingerprint(
-            self._influence_fingerprint(), self.config.analysis.model_dump(mode="json")
+            self._run_fingerprint(),
+            self._influence_fingerprint(),
+            self.config.analysis.model_dump(mode="json"),
         )
-
-
-def environment() -> dict[str, str]:
-    """Versions and machine, for replay."""
-    return {
-        "sprachbund": sprachbund.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-    }
-
-
-def environment_text() -> str:
-    return "".join(f"{name}: {value}\n" for name, value in environment().items())

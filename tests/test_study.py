@@ -1,0 +1,113 @@
+"""The whole of a study: from files to a page, skipped when fresh, done again from where something changed."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import xarray as xr
+import yaml
+
+from sprachbund.configuration import read_study
+from sprachbund.errors import StudyError
+from sprachbund.study import Study
+from tiny_models import tiny_corpus, tiny_model
+
+
+class Watcher:
+    """Notes which stages ran and which were skipped."""
+
+    def __init__(self):
+        self.ran, self.skipped, self.tasks = [], [], {}
+
+    def stage(self, name, *, fresh):
+        (self.skipped if fresh else self.ran).append(name)
+
+    def progress(self, task, done, total, note=""):
+        self.tasks[task] = (done, total)
+
+
+@pytest.fixture
+def study_file(tmp_path) -> Path:
+    """Rows in files of the user's own, as the README has them: language, text, label, item."""
+    rows = tiny_corpus(items=18).frame
+    for split, of_split in (
+        ("train", rows["item"].astype(int) < 12),
+        ("test", rows["item"].astype(int) >= 12),
+    ):
+        lines = rows[of_split][["language", "text", "label", "item"]].to_dict("records")
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (tmp_path / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    tiny_model(tmp_path / "model")
+    content = {
+        "model": str(tmp_path / "model"),
+        "data": {"train": "train.jsonl", "test": "test.jsonl"},
+        "languages": {"train": ["en"], "test": ["en", "de"]},
+        "train_per_language": 12,
+        "test_per_language": 3,
+        "finetuning": {"epochs": 2, "batch_size": 4, "seeds": [0, 1]},
+        "analysis": {"k": 4},
+    }
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def run(study_file, *overrides) -> tuple[Study, Watcher]:
+    watcher = Watcher()
+    config = read_study(study_file, overrides)
+    study = Study(config, study_file.parent / "out", base=study_file.parent, observer=watcher)
+    study.run()
+    return study, watcher
+
+
+STAGES = ["data", "finetune", "attribute", "analyse", "report"]
+
+
+def test_a_study_of_own_files_runs_from_rows_to_page_and_is_skipped_when_fresh(study_file):
+    study, watcher = run(study_file)
+    assert watcher.ran == STAGES
+    assert watcher.tasks["attribution, seed 1"] == (3 * 12, 3 * 12)
+    assert study.report_path.read_text(encoding="utf-8").startswith("<!")
+    shares = pd.read_csv(study.folder / "tables" / "sharing_proponents.csv", keep_default_na=False)
+    assert shares.groupby(["seed", "test_language"])["share_percent"].sum().eq(100).all()
+    dataset = xr.open_zarr(study.folder / "influence" / "seed-0.zarr", chunks=None)
+    assert dict(dataset.sizes) == {"checkpoint": 3, "test": 6, "train": 12}
+    assert set(dataset["test_language"].values) == {"en", "de"}
+    accuracy = study.accuracy()
+    assert set(accuracy["language"]) == {"en", "de"}
+    assert set(accuracy["n"]) == {6}, "accuracy is measured on all test rows by default"
+    assert (study.folder / "environment.txt").is_file()
+
+    again, watcher = run(study_file)
+    assert watcher.skipped == STAGES
+    assert watcher.ran == []
+
+    replayed = read_study(study.folder / "study.yaml")
+    assert replayed == again.config
+
+
+def test_only_what_rests_on_a_change_is_done_again(study_file):
+    study, _ = run(study_file)
+    checkpoint = study.folder / "runs" / "seed-0" / "checkpoint-3" / "model.safetensors"
+    trained_at = checkpoint.stat().st_mtime_ns
+    _, watcher = run(study_file, "analysis.k=3")
+    assert watcher.ran == ["analyse", "report"]
+    _, watcher = run(study_file, "attribution.method=tracin", "analysis.k=3")
+    assert watcher.ran == ["attribute", "analyse", "report"]
+    assert checkpoint.stat().st_mtime_ns == trained_at
+    _, watcher = run(study_file, "test_per_language=2", "analysis.k=3")
+    assert watcher.ran == ["data", "attribute", "analyse", "report"]
+    assert checkpoint.stat().st_mtime_ns == trained_at, "test rows do not change the fine-tuning"
+    (study.folder / "tables" / "accuracy.csv").unlink()
+    _, watcher = run(study_file, "test_per_language=2", "analysis.k=3")
+    assert watcher.ran == ["analyse"]
+
+
+def test_a_stage_without_the_one_before_says_which_command_to_run(study_file):
+    config = read_study(study_file)
+    study = Study(config, study_file.parent / "empty", base=study_file.parent)
+    with pytest.raises(StudyError, match="run `sprachbund finetune` first"):
+        study.attribute()
+    with pytest.raises(StudyError, match="run `sprachbund attribute` first"):
+        study.analyse()
