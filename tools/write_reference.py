@@ -1,7 +1,7 @@
 """Write docs/study-file.md, the reference of every key of a study file, from the models that read it.
 
-    python tools/write_reference.py          # write
-    python tools/write_reference.py --check  # exit 1 if what is there is not what would be written
+python tools/write_reference.py          # write
+python tools/write_reference.py --check  # exit 1 if what is there is not what would be written
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -49,6 +49,8 @@ def nested_models(annotation: Any) -> list[type[BaseModel]]:
 def type_name(annotation: Any) -> str:
     """A type as a reader of YAML would put it."""
     origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_name(parts[0])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in parts)
     if origin in (Union, types.UnionType):
@@ -93,7 +95,9 @@ def main() -> int:
     if "--check" in sys.argv[1:]:
         return int(not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text)
     TARGET.write_text(text, encoding="utf-8")
-    print(f"wrote {TARGET.relative_to(Path.cwd()) if TARGET.is_relative_to(Path.cwd()) else TARGET}")
+    print(
+        f"wrote {TARGET.relative_to(Path.cwd()) if TARGET.is_relative_to(Path.cwd()) else TARGET}"
+    )
     return 0
 
 
