@@ -21,7 +21,7 @@ TARGET = Path(__file__).resolve().parents[1] / "docs" / "study-file.md"
 HEAD = """# The study file
 
 Every key of a study file, its type, its default and what it means. Only `model`, `data` and `languages` must be given.
-`${NAME}` anywhere in a value stands for an environment variable; `--set key.sub=value` on the command line changes a key.
+`${NAME}` anywhere in a value stands for an environment variable; `--set key.sub=value` on the command line changes one.
 Relative paths start at the folder of the study file. Written by `make docs` from the models that read the file.
 
 ```yaml

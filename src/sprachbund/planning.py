@@ -17,12 +17,13 @@ from sprachbund.study import Study
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage: what it does, whether it is done already, and what it costs."""
+    """One stage: what it does, what it costs, and whether it is done already."""
 
     name: str
     what: str
     seconds: float
     disk_nbytes: int
+    is_done: bool
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,13 @@ def plan_study(study: Study) -> Plan:
     bank = bank_nbytes_per_example(model, longest) * block
     scores = 4 * len(train_rows) * len(test_rows) * (epochs + 1)
     stages = (
-        StagePlan("data", _data_sentence(study), 0.0, 0),
+        StagePlan("data", _data_sentence(study), 0.0, 0, study.is_fresh("data")),
         StagePlan(
             "finetune",
             f"{seeds} run(s) of {batches * epochs} steps, accuracy on {len(evaluation_rows):,} examples",
             seeds * (step * batches * epochs + evaluation * (epochs + 1)),
             seeds * weights * (3 * epochs + 1),
+            study.is_fresh("finetune"),
         ),
         StagePlan(
             "attribute",
@@ -78,8 +80,10 @@ def plan_study(study: Study) -> Plan:
             f"{passes} pass(es) each",
             seeds * (epochs + 1) * passes * scoring,
             seeds * scores,
+            study.is_fresh("attribute"),
         ),
-        StagePlan("analyse", f"tables and report, k = {config.analysis.k}", 0.0, 0),
+        StagePlan("analyse", f"tables, k = {config.analysis.k}", 0.0, 0, study.is_fresh("analyse")),
+        StagePlan("report", "the page and its figures", 0.0, 0, study.is_fresh("report")),
     )
     return Plan(stages, 4 * weights + bank, passes, coverage)
 

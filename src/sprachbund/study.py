@@ -93,8 +93,7 @@ class Study:
                 corpora[name].write(path)
             return list(paths.values())
 
-        prints = [corpus.fingerprint() for corpus in corpora.values()]
-        self._do("data", fingerprint(sprachbund.__version__, prints), write)
+        self._do("data", write)
         write_text(self.folder / "study.yaml", self.config.as_yaml())
 
     def finetune(self) -> None:
@@ -103,15 +102,11 @@ class Study:
         def train() -> list[Path]:
             return [path for seed in self._seeds for path in self._finetune_seed(seed)]
 
-        self._do("finetune", self._run_fingerprint(), train)
+        self._do("finetune", train)
 
     def attribute(self) -> None:
         """Influence of every training example on every test prediction, at every checkpoint."""
-        self._do(
-            "attribute",
-            self._influence_fingerprint(),
-            lambda: [self._attribute_seed(seed) for seed in self._seeds],
-        )
+        self._do("attribute", lambda: [self._attribute_seed(seed) for seed in self._seeds])
 
     def analyse(self) -> None:
         """The tables, as CSV."""
@@ -126,7 +121,7 @@ class Study:
                 examples=analysis.examples,
             )
 
-        self._do("analyse", self._analysis_fingerprint(), write)
+        self._do("analyse", write)
 
     def report(self) -> None:
         """The page and its figures."""
@@ -144,7 +139,11 @@ class Study:
             page = write_report(self.report_path, data)
             return [page, *sorted((self.folder / "figures").glob("*.svg"))]
 
-        self._do("report", self._analysis_fingerprint(), write)
+        self._do("report", write)
+
+    def is_fresh(self, name: str) -> bool:
+        """Whether a stage is done, from what the configuration and its inputs are now."""
+        return StageRecord(self.folder, name).is_fresh(self._made_from(name))
 
     @property
     def report_path(self) -> Path:
@@ -168,13 +167,12 @@ class Study:
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
-    def _do(self, name: str, made_from: str, work: Callable[[], Sequence[Path]]) -> None:
+    def _do(self, name: str, work: Callable[[], Sequence[Path]]) -> None:
         """Do the work of a stage unless it is fresh, and note what it was made from and wrote."""
-        record = StageRecord(self.folder, name)
-        fresh = record.is_fresh(made_from)
+        fresh, made_from = self.is_fresh(name), self._made_from(name)
         self.observer.stage(name, fresh=fresh)
         if not fresh:
-            record.finish(made_from, work())
+            StageRecord(self.folder, name).finish(made_from, work())
 
     def _finetune_seed(self, seed: int) -> list[Path]:
         folder, config = self._run_folder(seed), self.config
@@ -232,33 +230,28 @@ class Study:
     def _influence_path(self, seed: int) -> Path:
         return self.folder / "influence" / f"seed-{seed}.zarr"
 
-    def _run_fingerprint(self) -> str:
-        return fingerprint(
-            sprachbund.__version__,
-            self.data.train.fingerprint(),
-            self.data.evaluation.fingerprint(),
-            self.config.model.model_dump(mode="json"),
-            files_fingerprint(Path(self.config.model.path)),
-            self.config.finetuning.model_dump(mode="json"),
-        )
-
-    def _influence_fingerprint(self) -> str:
-        checkpoints = (
-            files_fingerprint(folder)
-            for seed in self._seeds
-            for folder in sorted(self._run_folder(seed).glob("checkpoint-*"))
-        )
-        return fingerprint(
-            sprachbund.__version__,
-            self.data.train.fingerprint(),
-            self.data.test.fingerprint(),
-            list(checkpoints),
-            self.config.attribution.model_dump(mode="json"),
-        )
-
-    def _analysis_fingerprint(self) -> str:
-        return fingerprint(
-            self._run_fingerprint(),
-            self._influence_fingerprint(),
-            self.config.analysis.model_dump(mode="json"),
-        )
+    def _made_from(self, name: str) -> str:
+        """A hash of all that the outputs of a stage depend on."""
+        config = self.config
+        train, test, evaluation = (corpus.fingerprint() for corpus in vars(self.data).values())
+        if name == "data":
+            parts: list[object] = [train, test, evaluation]
+        elif name == "finetune":
+            model = files_fingerprint(Path(config.model.path))
+            parts = [
+                train,
+                evaluation,
+                config.model.model_dump(),
+                model,
+                config.finetuning.model_dump(),
+            ]
+        elif name == "attribute":
+            folders = [
+                f for s in self._seeds for f in sorted(self._run_folder(s).glob("checkpoint-*"))
+            ]
+            checkpoints = [files_fingerprint(folder) for folder in folders]
+            parts = [train, test, checkpoints, config.attribution.model_dump()]
+        else:
+            earlier = [self._made_from(stage) for stage in ("finetune", "attribute")]
+            parts = [earlier, config.analysis.model_dump()]
+        return fingerprint(sprachbund.__version__, name, parts)

@@ -143,9 +143,10 @@ def print_plan(console: Console, plan: "Plan", folder: Path) -> None:
     table.add_column("time", justify="right")
     table.add_column("disk", justify="right")
     for stage in plan.stages:
-        table.add_row(stage.name, stage.what, _seconds(stage.seconds), _nbytes(stage.disk_nbytes))
+        time = "done" if stage.is_done else _seconds(stage.seconds)
+        table.add_row(stage.name, stage.what, time, _nbytes(stage.disk_nbytes))
     table.add_section()
-    total = sum(stage.seconds for stage in plan.stages)
+    total = sum(stage.seconds for stage in plan.stages if not stage.is_done)
     disk = sum(stage.disk_nbytes for stage in plan.stages)
     table.add_row("all", "", _seconds(total), _nbytes(disk))
     console.print(f"[bold]Study in {folder}[/bold]")

@@ -1,0 +1,41 @@
+"""The plan: counts that can be checked by hand, and nothing written."""
+
+from pathlib import Path
+
+from sprachbund.configuration import read_study
+from sprachbund.planning import plan_study
+from sprachbund.study import Study
+from test_study import run, study_file  # noqa: F401  (a fixture)
+
+
+def test_a_plan_counts_steps_examples_and_bytes_and_writes_nothing(study_file):  # noqa: F811
+    study = Study(read_study(study_file), study_file.parent / "out", base=study_file.parent)
+    plan = plan_study(study)
+    assert not (study_file.parent / "out").exists()
+    by_name = {stage.name: stage for stage in plan.stages}
+    assert list(by_name) == list(study.stages)
+    assert "2 run(s) of 6 steps, accuracy on 12 examples" in by_name["finetune"].what
+    assert "12 training x 6 test examples at 3 checkpoints, 1 pass(es)" in by_name["attribute"].what
+    assert by_name["attribute"].disk_nbytes == 2 * 4 * 12 * 6 * 3
+    assert all(
+        stage.seconds > 0 for stage in plan.stages if stage.name in ("finetune", "attribute")
+    )
+    assert not any(stage.is_done for stage in plan.stages)
+    attributed, total = plan.coverage.split()[0], plan.coverage.split()[2]
+    assert attributed == total
+
+
+def test_a_plan_knows_what_is_done(study_file):  # noqa: F811
+    study, _ = run(study_file)
+    assert all(stage.is_done for stage in plan_study(study).stages)
+    changed = Study(
+        read_study(study_file, ["analysis.k=3"]), study.folder, base=Path(study_file.parent)
+    )
+    done = {stage.name: stage.is_done for stage in plan_study(changed).stages}
+    assert done == {
+        "data": True,
+        "finetune": True,
+        "attribute": True,
+        "analyse": False,
+        "report": False,
+    }
