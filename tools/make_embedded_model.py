@@ -30,7 +30,7 @@ from sprachbund.embedded.model import PACKED_WEIGHTS
 from sprachbund.embedded.packing import pack
 
 WIDTH, LAYERS, INNER, HEADS = 256, 2, 768, 4
-EPOCHS, RATE = 6, 1e-3
+EPOCHS, RATE = 6, 1.2e-3
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 RIDGE = 1e-3
 
