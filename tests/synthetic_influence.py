@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from sprachbund.influence import Influence
-from sprachbund.layout import EXAMPLE_COLUMNS
-from sprachbund.store import InfluenceWriter
+from sprachbund.store.layout import EXAMPLE_COLUMNS
+from sprachbund.store.writer import InfluenceWriter
 
 LABELS = ("no", "yes")
 

@@ -121,7 +121,7 @@ def test_progress_counts_every_pair_of_checkpoint_and_example(run, tmp_path):
 KILLED = """
     import sys
     from pathlib import Path
-    import sprachbund.store as store
+    import sprachbund.store.writer as store
     from sprachbund.attribution import AttributionConfig, attribute
     from sprachbund.runs import Run
     from test_attribution import corpora

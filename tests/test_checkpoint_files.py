@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import TrainingArguments
 
-from sprachbund.checkpoint_files import read_arguments, read_scheduler, weight_problem
 from sprachbund.errors import RunError
+from sprachbund.runs.checkpoint_files import read_arguments, read_scheduler, weight_problem
 
 
 class Malicious:

@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from transformers import get_cosine_schedule_with_warmup
 
 from sprachbund.errors import RunError, SprachbundWarning
-from sprachbund.rate_recorder import LearningRateRecorder
 from sprachbund.runs import Run
+from sprachbund.runs.rate_recorder import LearningRateRecorder
 from trainer_runs import PlainRun, edit_scheduler, edit_state, train, train_plain_run
 
 

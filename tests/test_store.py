@@ -19,10 +19,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprachbund import chunks
 from sprachbund.errors import InfluenceError, SprachbundWarning, StudyError
 from sprachbund.influence import Influence
-from sprachbund.store import InfluenceWriter, Shard
+from sprachbund.store import chunks
+from sprachbund.store.writer import InfluenceWriter, Shard
 from synthetic_influence import arguments, checkpoints, examples, scores, write, write_pending
 
 TRAIN, TEST = ["en", "de"] * 5, ["en", "ko", "de"]
@@ -153,7 +153,6 @@ KILLED = """
     import os, sys
     sys.path.insert(0, {tests!r})
     from synthetic_influence import *
-    from sprachbund import chunks
     values = scores(3, 3, 10)
     given = arguments(["en", "de"] * 5, ["en", "ko", "de"])
     calls = 0
@@ -522,7 +521,7 @@ def test_very_many_test_examples_are_split_over_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("contents", "pieces"):
-        monkeypatch.setattr(f"sprachbund.{module}.MAX_TEST_CHUNK", 2)
+        monkeypatch.setattr(f"sprachbund.store.{module}.MAX_TEST_CHUNK", 2)
     influence = write(tmp_path / "i", VALUES, arguments(TRAIN, TEST))
     assert (tmp_path / "i" / "influence/c/2/1/2").exists()
     np.testing.assert_array_equal(influence.dataset["influence"].values, VALUES)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sprachbund.gradients.pairwise import pairwise_influence
     from sprachbund.influence import Influence
     from sprachbund.modeling import ModelConfig
-    from sprachbund.runs import Checkpoint, Run
+    from sprachbund.runs import Checkpoint, LearningRateRecorder, Run
     from sprachbund.study import Study
 
 _HOME = {
@@ -28,6 +28,7 @@ _HOME = {
     "Corpus": "data.corpus",
     "FinetuningConfig": "finetuning",
     "Influence": "influence",
+    "LearningRateRecorder": "runs",
     "ModelConfig": "modeling",
     "Run": "runs",
     "SprachbundError": "errors",
@@ -49,6 +50,7 @@ __all__ = [
     "Corpus",
     "FinetuningConfig",
     "Influence",
+    "LearningRateRecorder",
     "ModelConfig",
     "Run",
     "SprachbundError",

@@ -19,7 +19,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.accuracy import predict
 from sprachbund.batching import Batcher, EncodedRow
-from sprachbund.checkpoint_files import content_fingerprint
 from sprachbund.data.corpus import Corpus
 from sprachbund.errors import ConfigurationError
 from sprachbund.gradients.bank import Bank
@@ -30,7 +29,8 @@ from sprachbund.influence import Influence
 from sprachbund.methods import method_named
 from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
-from sprachbund.store import InfluenceWriter, Shard
+from sprachbund.runs.checkpoint_files import content_fingerprint
+from sprachbund.store.writer import InfluenceWriter, Shard
 
 Progress = Callable[[int, int], None]
 """Called with the (checkpoint, training example) pairs scored so far, and their number."""

@@ -111,6 +111,21 @@ class StudyConfig(BaseModel):
                 raise ValueError(f'train_per_language: "{odd}" {state}')
         return self
 
+    def anchored(self, base: Path) -> "StudyConfig":
+        """The same study with absolute paths, those of the data starting at `base`, to be run from anywhere."""
+        model = self.model
+        if Path(model.path).is_dir():
+            model = model.model_copy(update={"path": str(Path(model.path).resolve())})
+        data, update = self.data, dict[str, object]()
+        for name in ("train", "test"):
+            part = getattr(data, name)
+            if part is not None and part.path:
+                path = str((base / part.path).resolve())
+                update[name] = part.model_copy(update={"path": path})
+        if data.hub and (base / data.hub).is_dir():
+            update["hub"] = str((base / data.hub).resolve())
+        return self.model_copy(update={"model": model, "data": data.model_copy(update=update)})
+
     def as_yaml(self) -> str:
         """The study file with every default written out."""
         content = self.model_dump(mode="json", exclude_none=True)

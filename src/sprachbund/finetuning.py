@@ -30,7 +30,8 @@ from sprachbund.data.corpus import Corpus
 from sprachbund.errors import RunError
 from sprachbund.model_checks import quiet
 from sprachbund.modeling import ModelConfig, collate, encode, load_classifier, load_tokenizer
-from sprachbund.run_folder import (
+from sprachbund.runs import Run
+from sprachbund.runs.run_folder import (
     STARTING_POINT,
     check_space,
     claim,
@@ -39,7 +40,6 @@ from sprachbund.run_folder import (
     write_problem,
     write_starting_point,
 )
-from sprachbund.runs import Run
 
 Progress = Callable[[int, int, float], None]
 """Called after each optimizer step with the step, the number of steps, and the loss."""

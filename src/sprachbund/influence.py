@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from sprachbund.chunks import open_checked
 from sprachbund.errors import InfluenceError
-from sprachbund.layout import EXAMPLE_COORDINATES, check_dataset, check_stored
+from sprachbund.store.chunks import open_checked
+from sprachbund.store.layout import EXAMPLE_COORDINATES, check_dataset, check_stored
 
 Sign = Literal["proponents", "opponents"]
 _BLOCK_NBYTES = 64 * 2**20

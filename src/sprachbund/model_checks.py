@@ -9,9 +9,9 @@ from typing import Any
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from sprachbund.checkpoint_files import weight_problem
 from sprachbund.data.files import near_names
 from sprachbund.errors import ModelError, SprachbundWarning
+from sprachbund.runs.checkpoint_files import weight_problem
 
 _CLASSIFIER = "ForSequenceClassification"
 

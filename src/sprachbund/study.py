@@ -94,7 +94,7 @@ class Study:
             return list(paths.values())
 
         self._do("data", write)
-        write_text(self.folder / "study.yaml", self.config.as_yaml())
+        write_text(self.folder / "study.yaml", self.config.anchored(self.base).as_yaml())
 
     def finetune(self) -> None:
         """One run for each seed, and the accuracy of its checkpoints by language."""

@@ -13,9 +13,9 @@ import pandas as pd
 import zarr
 
 from sprachbund import __version__
-from sprachbund.chunks import create_array, seal_metadata, sync
 from sprachbund.errors import InfluenceError
-from sprachbund.layout import (
+from sprachbund.store.chunks import create_array, seal_metadata, sync
+from sprachbund.store.layout import (
     DIMENSIONS,
     EXAMPLE_COLUMNS,
     EXAMPLE_COORDINATES,

@@ -8,13 +8,13 @@ from typing import Any
 
 import xarray as xr
 
-from sprachbund.chunks import (
+from sprachbund.errors import InfluenceError
+from sprachbund.store.chunks import (
     METADATA_DIGEST,
     check_present,
     metadata_digest,
     read_attributes,
 )
-from sprachbund.errors import InfluenceError
 
 FORMAT_VERSION = 1
 METHODS = ("tracin", "tracin-cosine")

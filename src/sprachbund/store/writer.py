@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from sprachbund.chunks import check_chunks, chunk_keys, read_attributes
-from sprachbund.contents import Contents
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence
-from sprachbund.layout import DIMENSIONS, VARIABLES
-from sprachbund.partial import PartialFolder
-from sprachbund.pieces import Piece, Shard, piece_of_shard, piece_of_tests, shards
+from sprachbund.store.chunks import check_chunks, chunk_keys, read_attributes
+from sprachbund.store.contents import Contents
+from sprachbund.store.layout import DIMENSIONS, VARIABLES
+from sprachbund.store.partial import PartialFolder
+from sprachbund.store.pieces import Piece, Shard, piece_of_shard, piece_of_tests, shards
 
 __all__ = ["InfluenceWriter", "Shard"]
 

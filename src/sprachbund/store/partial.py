@@ -15,7 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sprachbund.chunks import (
+from sprachbund.errors import InfluenceError, SprachbundWarning, StudyError
+from sprachbund.store.chunks import (
     METADATA_DIGEST,
     check_chunks,
     chunk_keys,
@@ -23,10 +24,9 @@ from sprachbund.chunks import (
     read_attributes,
     sync,
 )
-from sprachbund.contents import Contents, create
-from sprachbund.errors import InfluenceError, SprachbundWarning, StudyError
-from sprachbund.layout import VARIABLES
-from sprachbund.pieces import Piece, all_pieces
+from sprachbund.store.contents import Contents, create
+from sprachbund.store.layout import VARIABLES
+from sprachbund.store.pieces import Piece, all_pieces
 
 
 class PartialFolder:

@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from sprachbund.checkpoint_files import SavedState
 from sprachbund.errors import RunError
-from sprachbund.schedules import RECORD, REMEDY, check_log, rebuilt_rates, same
+from sprachbund.runs.checkpoint_files import SavedState
+from sprachbund.runs.schedules import RECORD, REMEDY, check_log, rebuilt_rates, same
 
 
 def interval_rates(run: Path, states: Sequence[SavedState]) -> list[list[float]]:

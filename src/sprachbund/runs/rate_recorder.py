@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sprachbund.schedules import RECORD
+from sprachbund.runs.schedules import RECORD
 
 
 class LearningRateRecorder(TrainerCallback):  # type: ignore[misc]

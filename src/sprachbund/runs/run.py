@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sprachbund.checkpoint_files import SavedState, checkpoint_problem, weight_problem
 from sprachbund.errors import RunError
-from sprachbund.learning_rates import interval_rates
+from sprachbund.runs.checkpoint_files import SavedState, checkpoint_problem, weight_problem
+from sprachbund.runs.learning_rates import interval_rates
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from sprachbund.checkpoint_files import SavedState, read_arguments
 from sprachbund.errors import RunError, SprachbundWarning
+from sprachbund.runs.checkpoint_files import SavedState, read_arguments
 
 RECORD = "learning_rates.csv"
 REMEDY = (

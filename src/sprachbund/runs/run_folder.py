@@ -11,10 +11,10 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sprachbund.checkpoint_files import checkpoint_problem, read_state, weight_problem
 from sprachbund.errors import RunError, SprachbundWarning
 from sprachbund.model_checks import quiet
 from sprachbund.runs import checkpoint_folders
+from sprachbund.runs.checkpoint_files import checkpoint_problem, read_state, weight_problem
 
 RUN_RECORD = "run.json"
 STARTING_POINT = "checkpoint-0"

@@ -6,8 +6,8 @@ One piece for the test examples of a checkpoint, and one for each shard of the t
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sprachbund.contents import Contents
-from sprachbund.layout import MAX_TEST_CHUNK, VARIABLES
+from sprachbund.store.contents import Contents
+from sprachbund.store.layout import MAX_TEST_CHUNK, VARIABLES
 
 
 @dataclass(frozen=True)
