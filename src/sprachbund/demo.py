@@ -25,6 +25,7 @@ def demo_study(folder: Path, observer: Observer | None = None) -> Study:
         ),
         train_per_language=200,
         test_per_language=10,
+        evaluation_per_language=200,
         finetuning=FinetuningConfig(epochs=3, learning_rate=5e-4, batch_size=16),
         analysis=AnalysisConfig(k=100),
     )
