@@ -57,7 +57,11 @@ class GradientEngine:
 
     def __enter__(self) -> "GradientEngine":
         self._stack.enter_context(evaluation_mode(self._model))
-        self._install()
+        try:
+            self._install()
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(
