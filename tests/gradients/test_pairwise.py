@@ -183,15 +183,15 @@ def test_a_rule_that_is_wrong_is_found_out_and_replaced(part, monkeypatch):
     for rule in (LinearRule, LayerNormRule):
         right = rule.per_example
 
-        def wrong(self, at, *arguments, right=right):
-            gradients = right(self, at, *arguments)
-            if at is module:
+        def wrong(self, call, *arguments, right=right):
+            gradients = right(self, call, *arguments)
+            if call.module is module:
                 gradients["bias"] = DenseGradient(1.01 * gradients["bias"].values)
             return gradients
 
         monkeypatch.setattr(rule, "per_example", wrong)
     train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
-    with pytest.warns(SprachbundWarning, match="1 parameters have no rule"):
+    with pytest.warns(SprachbundWarning, match="1 parameters are used outside"):
         found = pairwise_influence(model, train, test)
     assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
 

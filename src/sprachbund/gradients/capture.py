@@ -5,7 +5,7 @@ each module's per-example gradient takes the place of its weight gradient.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,11 +13,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.hooks import RemovableHandle
 
+from sprachbund.gradients.calls import Call, tensors
+from sprachbund.gradients.local import (
+    LocalRule,
+    RelabelledEmbeddingRule,
+    UnsuitedError,
+    rule_for,
+)
 from sprachbund.gradients.parameters import owners
 from sprachbund.gradients.per_example import PerExampleGradient, merge
-from sprachbund.gradients.rules import Rule
+from sprachbund.gradients.rules import EmbeddingRule, LinearRule, Rule
+
+_TIED_KINDS = {EmbeddingRule, RelabelledEmbeddingRule, LinearRule}
 
 Consumer = Callable[[str, PerExampleGradient], None]
 
@@ -32,30 +42,34 @@ class Site:
 
 
 def find_sites(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> tuple[Site, ...]:
-    """The modules to watch. A parameter held by any module without a rule is in no site."""
+    """The modules to watch: all that hold a wanted parameter themselves.
+
+    A parameter that modules of different kinds share is in no site, but for an embedding tied to a linear head.
+    """
     name_of = {parameter: name for name, parameter in parameters.items()}
     held: dict[nn.Module, dict[str, str]] = defaultdict(dict)
-    types: dict[str, set[type[Rule]]] = defaultdict(set)
-    without_rule: set[str] = set()
+    kinds: dict[str, set[type[Rule]]] = defaultdict(set)
     for module, local_name, parameter in owners(model):
-        if parameter not in name_of:
-            continue
-        name = name_of[parameter]
-        rule = Rule.find(module)
-        if rule is None:
-            without_rule.add(name)
-        else:
-            held[module][local_name] = name
-            types[name].add(type(rule))
-    # An embedding tied to a linear layer mixes sparse rows with outer products: left to autograd.
-    without_rule |= {name for name, rules in types.items() if len(rules) > 1}
+        if parameter in name_of:
+            held[module][local_name] = name_of[parameter]
+            kinds[name_of[parameter]].add(type(rule_for(module)))
     sites = []
     for module, names in held.items():
-        rule = Rule.find(module)
-        names = {local: name for local, name in names.items() if name not in without_rule}
-        if rule is not None and names:
+        rule = rule_for(module)
+        names = {local: name for local, name in names.items() if _watched(type(rule), kinds[name])}
+        if names:
             sites.append(Site(module, rule, names))
     return tuple(sites)
+
+
+def _watched(kind: type[Rule], kinds: set[type[Rule]]) -> bool:
+    """Whether a module of this kind is to be watched for a parameter that modules of all these kinds hold.
+
+    A module without a rule of its own often only keeps a reference (a head, to its decoder's bias): the proof tells.
+    """
+    if len(kinds) > 1 and kind is LocalRule:
+        return False
+    return len(kinds - {LocalRule}) <= 1 or kinds - {LocalRule} <= _TIED_KINDS
 
 
 @dataclass
@@ -131,38 +145,85 @@ class Capture:
         _module: nn.Module,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        output: Tensor,
-    ) -> Tensor | None:
+        output: Any,
+    ) -> Any:
         current = self._pass
         if current is None or not torch.is_grad_enabled():
             return None
-        input = (args[0] if args else next(iter(kwargs.values()))).detach()
+        args, kwargs = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
+        input = next(tensors((args, kwargs)), None)
         size = current.batch_size
-        if input.shape[0] == 1 and size > 1:
+        if input is not None and input.shape[:1] == (1,) and isinstance(site.rule, EmbeddingRule):
             # Position ids are often [1, T] and broadcast later: expanded here, the gradient of
             # the output keeps its examples apart.
-            input, output = (
-                input.expand(size, *input.shape[1:]),
-                output.expand(size, *output.shape[1:]),
-            )
-        if input.shape[0] != size:
+            input, output = (value.expand(size, *value.shape[1:]) for value in (input, output))
+            args, kwargs = (input,), {}
+        results = [leaf for leaf in tree_leaves(output) if _is_differentiable(leaf)]
+        if input is None or not _is_by_example(input, results, size):
             current.not_per_example.update(site.names.values())
             return None
-        if not output.requires_grad:
-            # The clone is no leaf, so the model may still write into it.
-            output = output.detach().requires_grad_().clone()
+        call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
+        if len(results) > 1 or not results[0].requires_grad:
+            output = tree_map_only(Tensor, _watchable, output)
+            results = [leaf for leaf in tree_leaves(output) if _is_differentiable(leaf)]
         for name in site.names.values():
             current.expected[name] += 1
-        output.register_hook(partial(self._backward, site, input))  # type: ignore[no-untyped-call]
+        self._on_gradients(results, partial(self._backward, site, call))
         return output
 
-    def _backward(self, site: Site, input: Tensor, grad_output: Tensor) -> None:
-        current = self._pass
+    @staticmethod
+    def _on_gradients(results: list[Tensor], run: Callable[..., None]) -> None:
+        """Call `run` with the gradients of all results, once all that the loss depends on have come."""
+        if len(results) == 1:
+            results[0].register_hook(run)  # type: ignore[no-untyped-call]
+            return
+
+        def complete(grads: Sequence[Tensor | None]) -> None:
+            run(
+                *(
+                    torch.zeros_like(result) if grad is None else grad
+                    for result, grad in zip(results, grads, strict=True)
+                )
+            )
+
+        torch.autograd.graph.register_multi_grad_hook(results, complete)
+
+    def _backward(self, site: Site, call: Call, *grad_outputs: Tensor) -> None:
+        current, self._pass = self._pass, None  # the rule may run the module again, unobserved
         assert current is not None
-        with torch.no_grad():
-            gradients = site.rule.per_example(site.module, input, grad_output)
-            for local_name, name in site.names.items():
-                current.add(name, gradients[local_name])
+        try:
+            with torch.no_grad():
+                gradients = site.rule.per_example(call, grad_outputs)
+                for local_name, name in site.names.items():
+                    current.add(name, gradients[local_name])
+        except UnsuitedError:
+            current.not_per_example.update(site.names.values())
+        finally:
+            self._pass = current
+
+
+def _is_differentiable(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def _watchable(value: Tensor) -> Tensor:
+    """The same numbers, with a gradient that comes from outside the module only: outputs may depend on each other."""
+    if not value.is_floating_point():
+        return value
+    # The clone is no leaf, so the model may still write into it.
+    return value.view_as(value) if value.requires_grad else value.detach().requires_grad_().clone()
+
+
+def _is_by_example(input: Tensor, results: list[Tensor], size: int) -> bool:
+    """Whether the first axis of what goes in and of all that comes out holds the examples, alone or with tokens."""
+    return (
+        input.dim() > 0
+        and input.shape[0] > 0
+        and input.shape[0] % size == 0
+        and bool(results)
+        and all(result.dim() > 0 and result.shape[0] > 0 for result in results)
+        and all(result.shape[0] % size == 0 for result in results)
+    )
 
 
 @contextmanager

@@ -1,15 +1,15 @@
 """The engine: per-example gradients of every chosen parameter, proven against autograd before they are used.
 
-Modules with a rule are read through hooks; parameters without one, or used outside their own module, are differentiated
-by autograd one example at a time: slower, and as exact.
+Modules are read through hooks; parameters that a model uses outside their own module, or shares between examples, are
+differentiated by autograd one example at a time: slower, and as exact.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 
-import torch
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
@@ -19,13 +19,20 @@ from sprachbund.gradients.losses import (
     Loss,
     batch_size,
     check_losses,
-    slice_batch,
+    example_alone,
     task_loss,
 )
-from sprachbund.gradients.parameters import ParameterFilter, Selection, select_parameters
-from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient
+from sprachbund.gradients.one_by_one import gradient_of_sum, gradients_one_by_one
+from sprachbund.gradients.parameters import (
+    ParameterFilter,
+    Selection,
+    embedding_tables,
+    select_parameters,
+)
+from sprachbund.gradients.per_example import PerExampleGradient
 from sprachbund.gradients.proof import (
-    disagreements,
+    Comparison,
+    at_least_two,
     prove_batch_independence,
     prove_own_loss,
     random_weights,
@@ -50,7 +57,8 @@ class GradientEngine:
         self._model = model
         self._loss: Loss = loss or task_loss
         self._default_loss = loss is None
-        self._device = next(iter(self.selection.parameters.values())).device
+        self.device = next(iter(self.selection.parameters.values())).device
+        self._tables = embedding_tables(model)
         self._proven: set[str] = set()
         self._by_autograd: set[str] = set()
         self._stack = ExitStack()
@@ -75,7 +83,7 @@ class GradientEngine:
 
     @property
     def parameters_by_autograd(self) -> tuple[str, ...]:
-        """Names of the parameters that no rule covers."""
+        """Names of the parameters that are differentiated one example at a time."""
         return tuple(name for name in self.selection.parameters if name in self._by_autograd)
 
     def per_example(self, batch: Batch, consume: Consumer) -> Tensor:
@@ -86,9 +94,9 @@ class GradientEngine:
         Raises: GradientError if the model's loss of an example depends on its batch, or gradients
             cannot be told apart by example.
         """
-        batch = {name: value.to(self._device) for name, value in batch.items()}
+        batch = {name: value.to(self.device) for name, value in batch.items()}
         if not self._proven:
-            self._prove(batch)
+            self._prove(at_least_two(batch))
         seen: set[str] = set()
 
         def note(name: str, gradient: PerExampleGradient) -> None:
@@ -98,25 +106,30 @@ class GradientEngine:
         losses = self._pass(batch, note)
         if self._capture.misshapen or not seen <= self._proven:
             # An expert or adapter that earlier batches never reached: its turn to be proven.
-            self._prove_again(batch, seen - self._proven)
+            self._prove_again(at_least_two(batch), seen - self._proven)
         return losses
 
     def _install(self) -> None:
-        rest = {
-            name: parameter
-            for name, parameter in self.selection.parameters.items()
-            if name not in self._by_autograd
-        }
+        rest = self._parameters(self.selection.parameters.keys() - self._by_autograd)
         sites = find_sites(self._model, rest)
         hooked = {name for site in sites for name in site.names.values()}
         self._by_autograd |= rest.keys() - hooked
         self._capture = Capture(self._model, sites)
         self._capture.__enter__()
 
+    def _parameters(self, names: Iterable[str]) -> dict[str, nn.Parameter]:
+        wanted = set(names)
+        return {name: p for name, p in self.selection.parameters.items() if name in wanted}
+
     def _pass(self, batch: Batch, consume: Consumer) -> Tensor:
-        size = batch_size(batch)
-        losses = self._capture.passing(size, consume, lambda: self._checked_loss(batch))
-        for name, gradient in self._one_by_one(batch, self.parameters_by_autograd).items():
+        losses = self._capture.passing(
+            batch_size(batch), consume, lambda: self._checked_loss(batch)
+        )
+        rest = self._parameters(self._by_autograd)
+        tables = frozenset(name for name, parameter in rest.items() if parameter in self._tables)
+        for name, gradient in gradients_one_by_one(
+            self._checked_loss, partial(example_alone, self._model), batch, rest, tables
+        ).items():
             consume(name, gradient)
         return losses
 
@@ -124,31 +137,6 @@ class GradientEngine:
         losses = self._loss(self._model, batch)
         check_losses(losses, batch_size(batch))
         return losses
-
-    def _one_by_one(self, batch: Batch, names: tuple[str, ...]) -> dict[str, DenseGradient]:
-        rows: dict[str, list[Tensor]] = {name: [] for name in names}
-        for position in range(batch_size(batch) if names else 0):
-            alone = slice_batch(batch, position, position + 1)
-            for name, gradient in self._autograd(alone, names, torch.ones(1)).items():
-                rows[name].append(gradient)
-        return {name: DenseGradient(torch.stack(values)) for name, values in rows.items() if values}
-
-    def _autograd(
-        self, batch: Batch, names: tuple[str, ...], weight_B: Tensor
-    ) -> dict[str, Tensor]:
-        """Autograd's gradient of the weighted sum of losses, by the ordinary way."""
-        chosen = [self.selection.parameters[name] for name in names]
-        try:
-            for parameter in chosen:
-                parameter.requires_grad_(True)
-            with torch.enable_grad():
-                losses = self._checked_loss(batch)
-                total = (losses * weight_B.to(losses)).sum()
-                gradients = torch.autograd.grad(total, chosen, materialize_grads=True)
-        finally:
-            for parameter in chosen:
-                parameter.requires_grad_(False)
-        return dict(zip(names, gradients, strict=True))
 
     def _prove(self, batch: Batch) -> None:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
@@ -174,28 +162,19 @@ class GradientEngine:
         self._proven |= new
 
     def _disagreeing(self, batch: Batch) -> set[str]:
-        weight_B = random_weights(batch_size(batch), self._device)
-        found: dict[str, Tensor] = {}
-
-        def add(name: str, gradient: PerExampleGradient) -> None:
-            found[name] = gradient.weighted_sum(weight_B.to(_dtype(gradient)))
-
-        self._capture.passing(batch_size(batch), add, lambda: self._checked_loss(batch))
-        misshapen = set(self._capture.misshapen)
-        names = tuple(n for n in self.selection.parameters if n not in self._by_autograd)
-        expected = self._autograd(batch, names, weight_B)
-        wrong = disagreements(found, expected) | misshapen
-        self._proven |= found.keys() - wrong
+        """Names of the captured parameters whose gradients do not add up to autograd's."""
+        weight_B = random_weights(batch_size(batch), self.device)
+        captured = self._parameters(self.selection.parameters.keys() - self._by_autograd)
+        expected = gradient_of_sum(self._checked_loss, batch, captured, weight_B)
+        comparison = Comparison(expected, weight_B)
+        del expected
+        self._capture.passing(
+            batch_size(batch), comparison.take_away, lambda: self._checked_loss(batch)
+        )
+        comparison.finish()
+        wrong = comparison.wrong | self._capture.misshapen
+        self._proven |= comparison.found - wrong
         return wrong
-
-
-def _dtype(gradient: PerExampleGradient) -> torch.dtype:
-    tensors: Mapping[str, object] = vars(gradient)
-    return next(
-        value.dtype
-        for value in tensors.values()
-        if isinstance(value, Tensor) and value.is_floating_point()
-    )
 
 
 def _listed(names: set[str] | tuple[str, ...]) -> str:
@@ -206,8 +185,8 @@ def _listed(names: set[str] | tuple[str, ...]) -> str:
 
 def _slow_path(names: tuple[str, ...]) -> str:
     return (
-        f"{len(names)} parameters have no rule or are used outside their own module and are differentiated "
-        f"one example at a time, exactly but slowly: {_listed(names)}"
+        f"{len(names)} parameters are used outside their own module, or by several examples at once, and are "
+        f"differentiated one example at a time, exactly but slowly: {_listed(names)}"
     )
 
 

@@ -32,6 +32,25 @@ def slice_batch(batch: Batch, start: int, stop: int) -> dict[str, Tensor]:
     }
 
 
+_BY_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+
+
+def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Tensor]:
+    """One example as a batch of its own, without the columns that its attention mask leaves out."""
+    alone = slice_batch(batch, position, position + 1)
+    mask = alone.get("attention_mask")
+    if mask is None or mask.dim() != 2 or bool(mask.all()):
+        return alone
+    kept = mask[0].bool()
+    names = set(_BY_TOKEN)
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        names.add("labels")
+    return {
+        name: value[:, kept] if name in names and value.shape[1:] == mask.shape[1:] else value
+        for name, value in alone.items()
+    }
+
+
 def task_loss(model: nn.Module, batch: Batch) -> Tensor:
     """The loss that a Hugging Face model computes from `labels`, for each example: [B].
 
@@ -46,12 +65,17 @@ def task_loss(model: nn.Module, batch: Batch) -> Tensor:
     if logits.dim() == 2:
         return _sequence_loss(logits, labels)
     if logits.dim() == 3 and labels.dim() == 2:
-        shifted = type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
-        return _token_loss(logits, labels, shifted=shifted)
+        return _token_loss(logits, labels, shifted=_predicts_next_token(model))
     raise GradientError(
         f"no default loss for logits of shape {tuple(logits.shape)} with labels of shape "
         f"{tuple(labels.shape)}: pass loss=, a function (model, batch) -> losses [B]"
     )
+
+
+def _predicts_next_token(model: nn.Module) -> bool:
+    adapted = getattr(model, "get_base_model", None)  # of PEFT
+    core = adapted() if callable(adapted) else model
+    return type(core).__name__.endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def _sequence_loss(logits_BC: Tensor, labels: Tensor) -> Tensor:

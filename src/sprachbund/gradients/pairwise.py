@@ -27,33 +27,35 @@ class BatchScores:
     loss_B: Tensor
 
 
-def fill_bank(engine: GradientEngine, batches: Iterable[Batch]) -> tuple[Bank, Tensor]:
+def fill_bank(
+    engine: GradientEngine, batches: Iterable[Batch], dtype: torch.dtype | None = None
+) -> tuple[Bank, Tensor]:
     """The bank of all test examples, in order, and their losses [M]."""
-    bank, losses = Bank(), []
-    for batch in batches:
-        gradients: dict[str, PerExampleGradient] = {}
-        losses.append(engine.per_example(batch, gradients.__setitem__).cpu().double())
-        bank.append(gradients, batch_size(batch))
-    if not losses:
+    test = list(batches)
+    if not test:
         raise GradientError("there is no test batch (an iterator that was already consumed?)")
+    bank, losses = Bank(sum(map(batch_size, test)), dtype), []
+    for batch in test:
+        losses.append(engine.per_example(batch, bank.add).cpu().double())
+        bank.advance(batch_size(batch))
     return bank, torch.cat(losses)
 
 
 def score_batch(engine: GradientEngine, bank: Bank, batch: Batch) -> BatchScores:
     """Inner products of every test gradient with every gradient of the batch, and the latter's norms."""
     size = batch_size(batch)
-    dot_MB = torch.zeros(bank.size, size, dtype=torch.float64)
-    squared_norm_B = torch.zeros(size, dtype=torch.float64)
+    dot_MB = torch.zeros(bank.size, size, dtype=torch.float64, device=engine.device)
+    squared_norm_B = torch.zeros(size, dtype=torch.float64, device=engine.device)
 
     def contract(name: str, gradient: PerExampleGradient) -> None:
         nonlocal dot_MB, squared_norm_B
         products = bank.dot(name, gradient)
         if products is not None:
-            dot_MB += products.cpu()
-        squared_norm_B += gradient.squared_norm().cpu()
+            dot_MB += products
+        squared_norm_B += gradient.squared_norm()
 
     losses = engine.per_example(batch, contract)
-    return BatchScores(dot_MB, squared_norm_B.sqrt(), losses.cpu().double())
+    return BatchScores(dot_MB.cpu(), squared_norm_B.sqrt().cpu(), losses.cpu().double())
 
 
 def pairwise_influence(

@@ -55,3 +55,10 @@ def owners(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
     for module in model.modules():
         for local_name, parameter in module.named_parameters(recurse=False):
             yield module, local_name, parameter
+
+
+def embedding_tables(model: nn.Module) -> frozenset[nn.Parameter]:
+    """The parameters that embeddings hold: their gradients touch few rows."""
+    return frozenset(
+        parameter for module, _, parameter in owners(model) if isinstance(module, nn.Embedding)
+    )

@@ -1,7 +1,8 @@
-"""The three shapes that a per-example gradient of one parameter can take.
+"""The shapes that a per-example gradient of one parameter can take.
 
-A linear weight's gradient is a sum of outer products over tokens, an embedding's touches few rows, anything else is
-dense. Each knows its squared norm and its weighted sum over examples; the bank knows how to contract it.
+A linear weight's gradient is a sum of outer products over tokens, an embedding's touches few rows, a weight that is
+both has both, anything else is dense. Each knows its squared norm and how to take its weighted sum over examples out
+of an array; the bank knows how to contract it.
 """
 
 from collections.abc import Sequence
@@ -69,10 +70,10 @@ class OuterGradient:
             return gram_BTT.double().sum(dim=(1, 2)).clamp_min(0.0)
         return _sum_of_squares(self.matrix_BOI)
 
-    def weighted_sum(self, weight_B: Tensor) -> Tensor:
-        """The sum over examples of weight times gradient, [O, I]."""
+    def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:
+        """Subtract, in place, the sum over examples of weight times gradient from `total` [O, I]."""
         left = (self.left_BTO * weight_B[:, None, None]).flatten(0, 1)
-        return left.T @ self.right_BTI.flatten(0, 1)
+        total.addmm_(left.T, self.right_BTI.flatten(0, 1), alpha=-1.0)
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,10 @@ class RowGradient:
     def squared_norm(self) -> Tensor:
         return self.coalesced.squared_norm(self.batch_size)
 
-    def weighted_sum(self, weight_B: Tensor) -> Tensor:
+    def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:
         entries = self.coalesced
-        table = entries.values_ED.new_zeros(self.table_rows, entries.values_ED.shape[1])
         weight_E = weight_B[entries.example]
-        return table.index_add_(0, entries.row, entries.values_ED * weight_E[:, None])
+        total.index_add_(0, entries.row, entries.values_ED * weight_E[:, None], alpha=-1.0)
 
 
 @dataclass(frozen=True)
@@ -158,17 +158,89 @@ class DenseGradient:
         rows = self.values.flatten(1, -2) if self.values.dim() > 2 else self.values.unsqueeze(1)
         return _sum_of_squares(rows)
 
-    def weighted_sum(self, weight_B: Tensor) -> Tensor:
-        total: Tensor = torch.tensordot(weight_B, self.values, dims=1)
-        return total
+    def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:
+        total -= torch.tensordot(weight_B, self.values, dims=1)
 
 
-PerExampleGradient = OuterGradient | RowGradient | DenseGradient
+@dataclass(frozen=True)
+class TiedGradient:
+    """Gradient of a table that serves as embedding and as linear head: rows plus outer products.
+
+    Rows are outer products with a one-hot left factor, so inner products are Gram products over tokens in which a
+    one-hot factor turns into a comparison of ids, or a lookup; nothing of the size of the table is built.
+    """
+
+    rows: RowGradient
+    outer: OuterGradient
+
+    @property
+    def batch_size(self) -> int:
+        return self.rows.batch_size
+
+    def inner(self, other: "TiedGradient") -> Tensor:
+        """Inner products of every example here with every one of `other`, [B, B']; all four cross terms."""
+        here, there = self.rows, other.rows
+        products = _sum_tokens(_same_row(here, there), here.rows_BTD, there.rows_BTD)
+        products += _sum_tokens(
+            self.outer.left_BTO.flatten(0, 1) @ other.outer.left_BTO.flatten(0, 1).T,
+            self.outer.right_BTI,
+            other.outer.right_BTI,
+        )
+        products += _sum_tokens(_looked_up(there, self.outer), self.outer.right_BTI, there.rows_BTD)
+        products += _sum_tokens(
+            _looked_up(here, other.outer).T, here.rows_BTD, other.outer.right_BTI
+        )
+        return products
+
+    def squared_norm(self) -> Tensor:
+        """[B] float64."""
+        alone = (self.example(position) for position in range(self.batch_size))
+        return torch.stack([one.inner(one)[0, 0].double() for one in alone]).clamp_min(0.0)
+
+    def example(self, position: int) -> "TiedGradient":
+        rows, outer, at = self.rows, self.outer, slice(position, position + 1)
+        return TiedGradient(
+            RowGradient(rows.ids_BT[at], rows.rows_BTD[at], rows.table_rows, rows.padding_idx),
+            OuterGradient(outer.left_BTO[at], outer.right_BTI[at]),
+        )
+
+    def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:
+        self.rows.subtract_from(total, weight_B)
+        self.outer.subtract_from(total, weight_B)
+
+
+def _same_row(here: RowGradient, there: RowGradient) -> Tensor:
+    """1 where two tokens touch the same row of the table, [B*T, B'*T']."""
+    same = here.ids_BT.flatten()[:, None] == there.ids_BT.flatten()[None, :]
+    if here.padding_idx is not None:
+        same &= there.ids_BT.flatten() != here.padding_idx
+    return same.to(here.rows_BTD.dtype)
+
+
+def _looked_up(rows: RowGradient, outer: OuterGradient) -> Tensor:
+    """The outer products' left factor at the rows' ids, [B*T of outer, B'*T' of rows]."""
+    values = outer.left_BTO.flatten(0, 1)[:, rows.ids_BT.flatten()]
+    if rows.padding_idx is not None:
+        values = values * (rows.ids_BT.flatten() != rows.padding_idx)
+    return values
+
+
+def _sum_tokens(left_gram: Tensor, right_BTI: Tensor, other_right_BTI: Tensor) -> Tensor:
+    """Sum over both examples' tokens of the product of the Gram matrices of both factors, [B, B']."""
+    gram = left_gram * (right_BTI.flatten(0, 1) @ other_right_BTI.flatten(0, 1).T)
+    shape = (*right_BTI.shape[:2], *other_right_BTI.shape[:2])
+    return gram.view(shape).sum(dim=(1, 3))
+
+
+PerExampleGradient = OuterGradient | RowGradient | DenseGradient | TiedGradient
 
 
 def merge(calls: Sequence[PerExampleGradient]) -> PerExampleGradient:
     """Add up the contributions of several calls of the modules that hold one parameter."""
-    first = calls[0]
     if len(calls) == 1:
-        return first
-    return type(first).merge(calls)  # type: ignore[arg-type]
+        return calls[0]
+    rows = [call for call in calls if isinstance(call, RowGradient)]
+    outer = [call for call in calls if isinstance(call, OuterGradient)]
+    if rows and outer:
+        return TiedGradient(RowGradient.merge(rows), OuterGradient.merge(outer))
+    return type(calls[0]).merge(calls)  # type: ignore[union-attr,arg-type]

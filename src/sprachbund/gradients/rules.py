@@ -1,17 +1,19 @@
 """One rule for each kind of module: from its input and output gradient to per-example gradients.
 
-A rule serves a module only if the module runs the very `forward` that the rule was written for. To support another
-kind, subclass `Rule` and name the module type; nothing else changes.
+A rule serves a module only if the module runs the very `forward` that the rule was written for; every other module is
+differentiated locally. To support another kind directly, subclass `Rule` and name the module type.
 """
 
 from abc import ABC, abstractmethod
 from inspect import getattr_static
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from sprachbund.gradients.calls import Call
 from sprachbund.gradients.per_example import (
     DenseGradient,
     OuterGradient,
@@ -19,10 +21,7 @@ from sprachbund.gradients.per_example import (
     RowGradient,
 )
 
-
-def _tokens(tensor: Tensor) -> Tensor:
-    """Fold everything between the batch and the features into one token axis: [B, T, D]."""
-    return tensor.unsqueeze(1) if tensor.dim() == 2 else tensor.flatten(1, -2)
+_PROBED_FEATURES = 4
 
 
 class Rule(ABC):
@@ -30,12 +29,13 @@ class Rule(ABC):
 
     registry: ClassVar[dict[type[nn.Module], type["Rule"]]] = {}
 
-    def __init_subclass__(cls, module_type: type[nn.Module]) -> None:
-        Rule.registry[module_type] = cls
+    def __init_subclass__(cls, module_type: type[nn.Module] | None = None) -> None:
+        if module_type is not None:
+            Rule.registry[module_type] = cls
 
     @staticmethod
     def find(module: nn.Module) -> "Rule | None":
-        """The rule for this module, or None where its gradients need autograd itself."""
+        """The rule written for this module's forward, or None."""
         for module_type in type(module).__mro__:
             rule = Rule.registry.get(module_type)
             if rule is not None:
@@ -52,41 +52,29 @@ class Rule(ABC):
 
     @abstractmethod
     def per_example(
-        self, module: nn.Module, input: Tensor, grad_output: Tensor
+        self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
-        """Gradients by parameter name, from batch-first input and output gradient."""
+        """Gradients by local parameter name, from one call and the gradients of its outputs."""
 
 
 class LinearRule(Rule, module_type=nn.Linear):
     """y = x W^T + b:  grad W[n] = sum over tokens t of  g[n, t] (outer) x[n, t]."""
 
     def per_example(
-        self,
-        module: nn.Module,  # noqa: ARG002
-        input: Tensor,
-        grad_output: Tensor,
+        self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
-        g_BTO = _tokens(grad_output)
-        return {
-            "weight": OuterGradient(left_BTO=g_BTO, right_BTI=_tokens(input)),
-            "bias": DenseGradient(g_BTO.sum(1)),
-        }
+        x_BTI, g_BTO = with_gradient(_tokens(call.input), _tokens(call.by_example(grad_outputs[0])))
+        return {"weight": OuterGradient(g_BTO, x_BTI), "bias": DenseGradient(g_BTO.sum(1))}
 
 
 class Conv1DRule(Rule, module_type=Conv1D):
     """GPT-2's y = x W + b, a linear layer whose weight is stored transposed."""
 
     def per_example(
-        self,
-        module: nn.Module,  # noqa: ARG002
-        input: Tensor,
-        grad_output: Tensor,
+        self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
-        g_BTO = _tokens(grad_output)
-        return {
-            "weight": OuterGradient(left_BTO=_tokens(input), right_BTI=g_BTO),
-            "bias": DenseGradient(g_BTO.sum(1)),
-        }
+        x_BTI, g_BTO = with_gradient(_tokens(call.input), _tokens(call.by_example(grad_outputs[0])))
+        return {"weight": OuterGradient(x_BTI, g_BTO), "bias": DenseGradient(g_BTO.sum(1))}
 
 
 class EmbeddingRule(Rule, module_type=nn.Embedding):
@@ -98,26 +86,47 @@ class EmbeddingRule(Rule, module_type=nn.Embedding):
         return module.max_norm is None and not module.scale_grad_by_freq
 
     def per_example(
-        self, module: nn.Module, input: Tensor, grad_output: Tensor
+        self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
+        module, ids = call.module, call.input
+        grad_output = call.by_example(grad_outputs[0])
         assert isinstance(module, nn.Embedding)
-        ids_BT, rows_BTD = input.flatten(1), grad_output.flatten(1, -2)
-        if input.dim() == 1:
-            ids_BT, rows_BTD = input[:, None], grad_output[:, None]
-        rows = RowGradient(ids_BT, rows_BTD, module.num_embeddings, module.padding_idx)
-        return {"weight": rows}
+        ids_BT, rows_BTD = ids.flatten(1), grad_output.flatten(1, -2)
+        if ids.dim() == 1:
+            ids_BT, rows_BTD = ids[:, None], grad_output[:, None]
+        return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, module.padding_idx)}
 
 
 class LayerNormRule(Rule, module_type=nn.LayerNorm):
     """y = w * xhat + b:  grad w[n] = sum over tokens of g * xhat, grad b[n] = sum of g."""
 
     def per_example(
-        self, module: nn.Module, input: Tensor, grad_output: Tensor
+        self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
+        module, input, bias = call.module, call.input, call.by_example(grad_outputs[0])
         assert isinstance(module, nn.LayerNorm)
-        normalised = F.layer_norm(input, module.normalized_shape, eps=module.eps)
+        weight = bias * F.layer_norm(input, module.normalized_shape, eps=module.eps)
         between = tuple(range(1, input.dim() - len(module.normalized_shape)))
-        weight, bias = grad_output * normalised, grad_output
         if between:
             weight, bias = weight.sum(between), bias.sum(between)
         return {"weight": DenseGradient(weight), "bias": DenseGradient(bias)}
+
+
+def _tokens(tensor: Tensor) -> Tensor:
+    """Fold everything between the batch and the features into one token axis: [B, T, D]."""
+    return tensor.unsqueeze(1) if tensor.dim() == 2 else tensor.flatten(1, -2)
+
+
+def with_gradient(x_BTI: Tensor, g_BTO: Tensor) -> tuple[Tensor, Tensor]:
+    """Leave out tokens without output gradient where they are many.
+
+    A pooled head reads one token of the last layer, so most of that layer's linear maps have output gradients at one
+    token only. A few features are probed first: where they do not vanish, nothing does.
+    """
+    tokens = g_BTO.shape[1]
+    if tokens < 4 or int((g_BTO[..., :_PROBED_FEATURES] != 0).any(2).sum(1).max()) > tokens // 2:
+        return x_BTI, g_BTO
+    live_BT = (g_BTO != 0).any(2)
+    most = max(int(live_BT.sum(1).max()), 1)
+    kept_BL = torch.argsort(live_BT, dim=1, descending=True, stable=True)[:, :most, None]
+    return x_BTI.take_along_dim(kept_BL, 1), g_BTO.take_along_dim(kept_BL, 1)

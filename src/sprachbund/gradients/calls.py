@@ -1,0 +1,53 @@
+"""A call of a module as the rules see it: what went in, with the examples along the first axis."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of `module` in a batch of `batch_size` examples.
+
+    `rows` is the length of the first axis of the input: the batch size, or a multiple of it where the model has folded
+    tokens into that axis, as mixtures of experts do. The rules' proof finds out where this reading is wrong.
+    """
+
+    module: nn.Module
+    names: tuple[str, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    batch_size: int
+    rows: int
+
+    @property
+    def input(self) -> Tensor:
+        """The first tensor that went in, [B, ...]."""
+        return self.by_example(first_tensor(self.args, self.kwargs))
+
+    def is_folded(self, tensor: Tensor) -> bool:
+        """Whether tokens share the first axis with the examples."""
+        return tensor.shape[0] != self.batch_size
+
+    def by_example(self, tensor: Tensor) -> Tensor:
+        """[B, ...] as it is; [B*T, ...], where tokens were folded in, as [B, T, ...]."""
+        if not self.is_folded(tensor):
+            return tensor
+        return tensor.reshape(self.batch_size, -1, *tensor.shape[1:])
+
+    def is_by_example(self, leaf: object) -> bool:
+        """Whether an argument holds something of each example."""
+        return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == self.rows
+
+
+def tensors(values: object) -> Iterator[Tensor]:
+    """The tensors of a nested structure, in order."""
+    return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+def first_tensor(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """Raises: StopIteration if nothing that went in is a tensor."""
+    return next(tensors((tuple(args), kwargs)))

@@ -1,0 +1,157 @@
+"""Modules without a rule of their own: a vector-Jacobian product of that one module, example by example.
+
+Norms of every variant, experts, convolutions, whatever owns parameters: only the module's own forward is run again.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+from torch.utils._pytree import tree_map
+
+from sprachbund.gradients.calls import Call, first_tensor, tensors
+from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient, RowGradient
+from sprachbund.gradients.rules import EmbeddingRule, Rule
+
+_MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
+
+
+class UnsuitedError(Exception):
+    """This module cannot be run again on the examples of one call; autograd must take the whole model."""
+
+
+class LocalRule(Rule):
+    """grad theta[n] = (d output[n] / d theta)^T g[n], by autograd through this module alone."""
+
+    def __init__(self) -> None:
+        self._batched: bool | None = None
+
+    def per_example(
+        self, call: Call, grad_outputs: tuple[Tensor, ...]
+    ) -> dict[str, PerExampleGradient]:
+        if self._batched is None:
+            self._batched = _allows_vectorising(call, grad_outputs)
+        differentiate = _vectorised if self._batched else _one_by_one
+        try:
+            gradients = differentiate(call, grad_outputs)
+        except _MISFITS as error:
+            raise UnsuitedError from error
+        return {name: DenseGradient(value) for name, value in gradients.items()}
+
+
+class RelabelledEmbeddingRule(Rule):
+    """An embedding whose forward does more than look up (scaling, say).
+
+    Each token of the batch gets a row of its own in a small table, so that the module's own forward yields the
+    gradient of every looked-up row and the whole table's never exists.
+    """
+
+    def per_example(
+        self, call: Call, grad_outputs: tuple[Tensor, ...]
+    ) -> dict[str, PerExampleGradient]:
+        module = call.module
+        assert isinstance(module, nn.Embedding)
+        ids, first = call.input, first_tensor(call.args, call.kwargs)
+        padding = -1 if module.padding_idx is None else module.padding_idx
+        label = torch.arange(ids.numel(), device=ids.device)
+        label += (label >= padding) & (padding >= 0)  # no token may take the padding row
+        table = module.weight.new_zeros(max(ids.numel(), padding) + 1, module.weight.shape[1])
+        table[label] = module.weight[ids.flatten()].detach()
+        args, kwargs = tree_map(
+            lambda leaf: label.view(leaf.shape) if leaf is first else leaf,
+            (call.args, call.kwargs),
+        )
+        try:
+            with torch.enable_grad():
+                table.requires_grad_()
+                output = functional_call(module, {"weight": table}, args, kwargs)
+                (gradient,) = torch.autograd.grad(output, table, grad_outputs[0].view(output.shape))
+        except _MISFITS as error:
+            raise UnsuitedError from error
+        rows_BTD = gradient[label].view(call.batch_size, -1, table.shape[1])
+        ids_BT = ids.reshape(call.batch_size, -1)
+        return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, module.padding_idx)}
+
+
+def rule_for(module: nn.Module) -> Rule:
+    """The rule of this module: its own kind's, else the local product."""
+    rule = Rule.find(module)
+    if rule is not None:
+        return rule
+    if isinstance(module, nn.Embedding) and EmbeddingRule.supports(module):
+        return RelabelledEmbeddingRule()
+    return LocalRule()
+
+
+def _own_parameters(call: Call) -> dict[str, Tensor]:
+    held = dict(call.module.named_parameters(recurse=False))
+    return {name: held[name].detach() for name in call.names}
+
+
+def _differentiable(output: object) -> list[Tensor]:
+    return [leaf for leaf in tensors(output) if leaf.is_floating_point()]
+
+
+def _allows_vectorising(call: Call, grad_outputs: tuple[Tensor, ...]) -> bool:
+    """False for control flow that depends on data, such as a mixture of experts' routing, and where torch says slow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="There is a performance drop")
+        try:
+            _vectorised(call, grad_outputs)
+        except (*_MISFITS, UserWarning):
+            return False
+    return True
+
+
+def _vectorised(call: Call, grad_outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    parameters = _own_parameters(call)
+    arguments = (call.args, call.kwargs)
+    axes = tree_map(lambda leaf: 0 if call.is_by_example(leaf) else None, arguments)
+    by_example = tree_map(
+        lambda leaf: _as_batches(call, leaf) if call.is_by_example(leaf) else leaf, arguments
+    )
+    grads_by_example = [_as_batches(call, grad) for grad in grad_outputs]
+
+    def one(example: Any, grads: list[Tensor]) -> dict[str, Tensor]:
+        args, kwargs = example
+
+        def outputs(values: dict[str, Tensor]) -> list[Tensor]:
+            return _differentiable(functional_call(call.module, values, args, kwargs))
+
+        pullback = vjp(outputs, parameters)[1]
+        gradients: dict[str, Tensor] = pullback(grads)[0]
+        return gradients
+
+    result: dict[str, Tensor] = vmap(one, in_dims=(axes, 0))(by_example, grads_by_example)
+    return result
+
+
+def _as_batches(call: Call, tensor: Tensor) -> Tensor:
+    """Each example as a batch: of one, [B, 1, ...], or of its tokens where these share the first axis, [B, T, ...]."""
+    return call.by_example(tensor) if call.is_folded(tensor) else tensor.unsqueeze(1)
+
+
+def _one_by_one(call: Call, grad_outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    found: list[tuple[Tensor, ...]] = []
+    for position in range(call.batch_size):
+        args, kwargs = tree_map(
+            lambda leaf: _as_batches(call, leaf)[position] if call.is_by_example(leaf) else leaf,  # noqa: B023
+            (call.args, call.kwargs),
+        )
+        grads = [_as_batches(call, grad)[position] for grad in grad_outputs]
+        with torch.enable_grad():
+            parameters = {
+                name: value.requires_grad_() for name, value in _own_parameters(call).items()
+            }
+            outputs = _differentiable(functional_call(call.module, parameters, args, kwargs))
+            found.append(
+                torch.autograd.grad(
+                    outputs, list(parameters.values()), grads, materialize_grads=True
+                )
+            )
+    return {
+        name: torch.stack(values)
+        for name, values in zip(call.names, zip(*found, strict=True), strict=True)
+    }

@@ -1,0 +1,93 @@
+"""Every architecture, with and without adapters: scores equal autograd one example at a time, on the own loss."""
+
+import warnings
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+import builders
+import oracle
+from architectures import ARCHITECTURES, collate, is_language_model
+from sprachbund.errors import SprachbundWarning
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.losses import task_loss
+from sprachbund.gradients.pairwise import pairwise_influence
+
+# What these models share between the examples of a batch, or use outside its module: relative positions.
+DIFFERENTIATED_ONE_BY_ONE = {
+    "deberta-v2": 11,
+    "mt5-encoder": 1,
+    "mt5": 2,
+}
+SINGLE = torch.float32
+TOLERANCE = {"single": 1e-5, "double": 1e-10}
+
+
+@pytest.fixture(params=["single", "double"])
+def precision(request, monkeypatch):
+    """In double precision nothing may be computed in single: many models narrow their norms on purpose."""
+    if request.param == "double":
+        for name in ("float32", "float"):
+            monkeypatch.setattr(torch, name, torch.float64)
+        monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+        torch.set_default_dtype(torch.float64)
+    yield request.param
+    torch.set_default_dtype(SINGLE)
+
+
+def with_lora(model, adapted: str):
+    """Low-rank adapters on some linear maps, with weights that let gradients through; the head stays trainable."""
+    heads = [name for name, _ in model.named_children() if name in ("classifier", "score", "head")]
+    config = LoraConfig(r=2, target_modules=rf".*\b({adapted})", modules_to_save=heads or None)
+    model = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.fixture(params=["whole", "lora"])
+def adapter(request):
+    return request.param
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_scores_equal_autograd_one_example_at_a_time(name, adapter, precision):
+    architecture = ARCHITECTURES[name]
+    model = architecture.model(torch.get_default_dtype())
+    if adapter == "lora":
+        model = with_lora(model, architecture.adapted)
+    rows = builders.examples(7, seed=1)
+    train = [collate(rows[:4], name), collate(rows[4:], name)]
+    test = [collate(builders.examples(5, seed=2), name)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SprachbundWarning)
+        dot = pairwise_influence(model, train, test)
+        cosine = pairwise_influence(model, train, test, "cosine")
+    test_MP, train_NP = oracle.gradients(model, test), oracle.gradients(model, train)
+    expected = test_MP @ train_NP.T
+    norms = test_MP.norm(dim=1)[:, None] * train_NP.norm(dim=1)[None, :]
+    assert float(norms.min()) > 0, "the oracle must see a gradient for every example"
+    assert oracle.relative_error(dot, expected) < TOLERANCE[precision]
+    assert oracle.relative_error(cosine, expected / norms) < TOLERANCE[precision]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_only_what_examples_share_is_differentiated_one_by_one(name):
+    model = ARCHITECTURES[name].model(torch.float32)
+    with warnings.catch_warnings(), GradientEngine(model) as engine:
+        warnings.simplefilter("ignore", SprachbundWarning)
+        engine.per_example(collate(builders.examples(5, seed=2), name), lambda _name, _value: None)
+        assert len(engine.parameters_by_autograd) == DIFFERENTIATED_ONE_BY_ONE.get(name, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if is_language_model(name)])
+def test_token_losses_are_the_models_own(name):
+    """The oracle differentiates what the model computes for a batch of one."""
+    model = ARCHITECTURES[name].model(torch.float32).eval()
+    batch = collate(builders.examples(3, seed=4), name)
+    for position in range(3):
+        alone = oracle.alone(batch, position)
+        torch.testing.assert_close(task_loss(model, alone)[0], model(**alone).loss)
