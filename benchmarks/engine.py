@@ -1,116 +1,153 @@
-"""Exact influence against its floor: a plain forward and backward epoch over the same batches, in the same run.
+"""Exact influence against its floor: a plain forward and backward epoch over the same examples, in the same run.
 
-python benchmarks/engine.py [--threads 1] [--repeat 3]
+python benchmarks/engine.py [--models small base] [--tokens 32 64 128] [--tests 16 125 500] [--lengths full varied]
+                            [--threads 1] [--repeat 3]
 """
 
 import argparse
+import gc
+import multiprocessing
 import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, XLMRobertaConfig
+from shapes import SHAPES, Batch, batches, build, lengths_of, packed
 
 from sprachbund import pairwise_influence
-
-Batch = dict[str, torch.Tensor]
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.pairwise import fill_bank
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: so many training and test examples of so many tokens."""
+    """One row of the table: so many training and test examples of at most so many tokens."""
 
+    model: str
+    lengths: str
     tokens: int
     train: int
-    test: int
+    tests: int
+    threads: int
+    repeat: int
 
 
-CASES = (
-    Case(8, 512, 70),
-    Case(32, 256, 16),
-    Case(32, 256, 125),
-    Case(128, 256, 16),
-    Case(128, 256, 125),
-)
+@dataclass(frozen=True)
+class Subject:
+    """The model and both sides' batches: padded as they come for the floor, packed by length for us."""
+
+    model: transformers.PreTrainedModel
+    plain: list[Batch]
+    train: list[Batch]
+    test: list[Batch]
+
+    @classmethod
+    def of(cls, case: Case) -> "Subject":
+        torch.set_num_threads(case.threads)
+        shape = SHAPES[case.model]
+        train = lengths_of(case.train, case.tokens, case.lengths, seed=1)
+        test = lengths_of(case.tests, case.tokens, case.lengths, seed=2)
+        plain = [*batches(shape, train, 32, seed=1), *batches(shape, test, 32, seed=2)]
+        return cls(build(shape), plain, packed(shape, train, seed=1), packed(shape, test, seed=2))
+
+    def plain_epoch(self) -> None:
+        """The floor: what an ordinary training epoch computes, without the optimizer."""
+        for batch in self.plain:
+            self.model.zero_grad(set_to_none=True)
+            self.model(**batch).loss.backward()
+
+    def influence(self) -> None:
+        """Dot products and norms come from one pass, so that cosine is the whole of both."""
+        pairwise_influence(self.model, self.train, self.test, "cosine")
 
 
-def small_model() -> PreTrainedModel:
-    """XLM-R's shape with 4 layers x 256 and a vocabulary of 32,000: random weights, 11.4 M numbers."""
-    torch.manual_seed(0)
-    config = XLMRobertaConfig(
-        vocab_size=32_000,
-        hidden_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=1024,
-        max_position_embeddings=514,
-        num_labels=3,
-    )
-    return AutoModelForSequenceClassification.from_config(config).eval()
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
-def batches(examples: int, tokens: int, size: int, seed: int) -> list[Batch]:
-    """Full-length random batches: no padding for either side to gain from."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def integers(low: int, high: int, *shape: int) -> torch.Tensor:
-        return torch.randint(low, high, shape, generator=generator)
-
-    return [
-        {
-            "input_ids": integers(5, 32_000, size, tokens),
-            "attention_mask": torch.ones(size, tokens, dtype=torch.long),
-            "labels": integers(0, 3, size),
-        }
-        for _ in range(examples // size)
+def time_both(case: Case) -> tuple[float, float]:
+    """Median seconds of the floor and of ours, taken in turns after a warm-up."""
+    subject = Subject.of(case)
+    subject.plain_epoch() if case.model == "small" else None
+    turns = [
+        (_seconds(subject.plain_epoch), _seconds(subject.influence)) for _ in range(case.repeat)
     ]
+    plain, ours = zip(*turns, strict=True)
+    return statistics.median(plain), statistics.median(ours)
 
 
-def plain_epoch(model: PreTrainedModel, data: Iterable[Batch]) -> None:
-    """The floor: what an ordinary training epoch computes, without the optimizer."""
-    for batch in data:
-        model.zero_grad(set_to_none=True)
-        model(**batch).loss.backward()
+def _peak_nbytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def median_seconds(work: Callable[[], object], repeat: int) -> float:
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+def floor_nbytes(case: Case) -> int:
+    """Peak memory of a plain training step beyond the model."""
+    subject = Subject.of(case)
+    before = _peak_nbytes()
+    subject.plain_epoch()
+    return _peak_nbytes() - before
+
+
+def our_nbytes(case: Case) -> tuple[int, int]:
+    """Peak memory beyond model and bank, and the bank's."""
+    subject = Subject.of(case)
+    before = _peak_nbytes()
+    subject.influence()
+    after = _peak_nbytes()
+    gc.collect()
+    with GradientEngine(subject.model) as engine:
+        bank, _ = fill_bank(engine, subject.test)
+    return after - before - bank.nbytes, bank.nbytes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", choices=SHAPES, default=["small"])
+    parser.add_argument("--tokens", nargs="+", type=int, default=[32, 64, 128])
+    parser.add_argument("--tests", nargs="+", type=int, default=[16, 125, 500])
+    parser.add_argument("--lengths", nargs="+", choices=["full", "varied"], default=["full"])
+    parser.add_argument("--train", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     print(
         f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}, "
         f"transformers {transformers.__version__}; medians of {options.repeat}"
     )
-    print(f"{'T':>4} {'N':>5} {'M':>4} {'floor s':>8} {'cosine s':>8} {'ratio':>6} {'peak MiB':>9}")
-    model = small_model()
-    for case in CASES:
-        train = batches(case.train, case.tokens, 32, seed=1)
-        test = batches(case.test, case.tokens, case.test, seed=2)
-        plain_epoch(model, train[:1])
-        floor = median_seconds(lambda: plain_epoch(model, [*train, *test]), options.repeat)  # noqa: B023
-        ours = median_seconds(
-            lambda: pairwise_influence(model, train, test, "cosine"),  # noqa: B023
-            options.repeat,
-        )
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"{case.tokens:4} {case.train:5} {case.test:4} {floor:8.2f} {ours:8.2f} {ours / floor:6.2f} {peak:9.0f}"
-        )
+    print(
+        f"{'model':>6} {'lengths':>7} {'T':>4} {'N':>5} {'M':>4} {'floor s':>8} {'ours s':>8} {'ratio':>6} "
+        f"{'bank MiB':>9} {'beside it':>9} {'plain step':>10} {'ratio':>6}"
+    )
+    spawn = multiprocessing.get_context("spawn")
+    for model in options.models:
+        for lengths in options.lengths:
+            for tokens in options.tokens:
+                for tests in options.tests:
+                    case = Case(
+                        model,
+                        lengths,
+                        tokens,
+                        options.train,
+                        tests,
+                        options.threads,
+                        options.repeat,
+                    )
+                    with spawn.Pool(1, maxtasksperchild=1) as fresh:
+                        floor, ours = fresh.apply(time_both, (case,))
+                        plain_nbytes = fresh.apply(floor_nbytes, (case,))
+                        nbytes, bank = fresh.apply(our_nbytes, (case,))
+                    print(
+                        f"{model:>6} {lengths:>7} {tokens:4} {case.train:5} {tests:4} {floor:8.2f} {ours:8.2f} "
+                        f"{ours / floor:6.2f} {bank / 2**20:9.0f} {nbytes / 2**20:9.0f} "
+                        f"{plain_nbytes / 2**20:10.0f} {nbytes / plain_nbytes:6.2f}",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

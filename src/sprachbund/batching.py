@@ -22,16 +22,19 @@ class Batcher:
 
     def __call__(self, rows: Sequence[EncodedRow]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Yield the positions of the rows in a batch, and the batch."""
-        for positions in self._packed([len(row["input_ids"]) for row in rows]):
+        lengths = [len(row["input_ids"]) for row in rows]
+        for positions in pack(lengths, self.tokens, self.examples):
             yield positions, collate([rows[position] for position in positions], self.tokenizer)
 
-    def _packed(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        batch: list[int] = []
-        for position in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-            full = len(batch) == self.examples
-            if batch and (full or lengths[position] * (len(batch) + 1) > self.tokens):
-                yield batch
-                batch = []
-            batch.append(position)
-        if batch:
+
+def pack(lengths: Sequence[int], tokens: int, examples: int) -> Iterator[list[int]]:
+    """Positions of examples of these lengths, shortest first, in batches within both limits."""
+    batch: list[int] = []
+    for position in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        full = len(batch) == examples
+        if batch and (full or lengths[position] * (len(batch) + 1) > tokens):
             yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch

@@ -5,12 +5,14 @@ from torch import Tensor
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.bank_parts import (
+    DenseBank,
     FactorBank,
-    MatrixBank,
     ParameterBank,
     RowBank,
     TiedBank,
+    WrittenOutBank,
 )
+from sprachbund.gradients.buffer import Buffer
 from sprachbund.gradients.forms import Form, cheaper_form
 from sprachbund.gradients.per_example import (
     DenseGradient,
@@ -30,15 +32,15 @@ class Bank:
     def __init__(self, size: int, dtype: torch.dtype | None = None) -> None:
         self.size = size
         self._dtype = dtype
+        self._buffer = Buffer()
         self._parts: dict[str, tuple[type[PerExampleGradient], ParameterBank]] = {}
         self._squared_norm_M = torch.zeros(size, dtype=torch.float64)
         self._filled = 0
 
     def add(self, name: str, gradient: PerExampleGradient) -> None:
         """Add one parameter's gradients of the current batch of test examples."""
-        span = slice(self._filled, self._filled + gradient.batch_size)
-        self._squared_norm_M[span] += gradient.squared_norm().cpu()
-        self._part(name, gradient).append(self._filled, gradient)
+        squared_norm = self._part(name, gradient).append(self._filled, gradient)
+        self._squared_norm_M[self._filled : self._filled + len(squared_norm)] += squared_norm.cpu()
 
     def advance(self, examples: int) -> None:
         """The current batch, of so many examples, is complete; parameters it did not reach have zero gradient."""
@@ -48,9 +50,17 @@ class Bank:
         """Gradient norm of each test example over all parameters, [M] float64."""
         return self._squared_norm_M.sqrt()
 
-    def dot(self, name: str, gradient: PerExampleGradient) -> Tensor | None:
-        """Inner products for one parameter, [M, B]; None where no test example reaches it."""
-        return self._part(name, gradient).dot(gradient) if name in self._parts else None
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept of the test gradients."""
+        return sum(part.nbytes for _, part in self._parts.values())
+
+    def contract(self, name: str, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
+        """For one parameter: inner products [M, B], and the training gradients' squared norms, [B] float64."""
+        if name in self._parts:
+            return self._part(name, gradient).contract(gradient)
+        squared_norm = gradient.squared_norm()  # no test example reaches this parameter
+        return squared_norm.new_zeros(self.size, len(squared_norm)), squared_norm
 
     def _part(self, name: str, gradient: PerExampleGradient) -> ParameterBank:
         if name not in self._parts:
@@ -69,9 +79,10 @@ class Bank:
                 form = cheaper_form(gradient.shape, gradient.tokens, self.size)
                 if form is Form.FACTORS:
                     return FactorBank(self.size)
-                return MatrixBank(self.size, self._dtype)
+                dtype = self._dtype or gradient.left_BTO.dtype
+                return WrittenOutBank(self.size, dtype, self._buffer)
             case DenseGradient():
-                return MatrixBank(self.size)
+                return DenseBank(self.size)
             case RowGradient():
                 return RowBank(self.size)
             case TiedGradient():

@@ -5,10 +5,12 @@ bank carries the position of its first test example.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from sprachbund.gradients.buffer import Buffer
 from sprachbund.gradients.per_example import (
     DenseGradient,
     OuterGradient,
@@ -16,9 +18,9 @@ from sprachbund.gradients.per_example import (
     RowGradient,
     SparseRows,
     TiedGradient,
+    sum_of_squares,
 )
 
-_WIDENED_NUMBERS = 4_000_000  # of a half-precision bank at a time
 _PAIRS_AT_ONCE = 64
 
 
@@ -29,12 +31,20 @@ class ParameterBank(ABC):
         self.size = size
 
     @abstractmethod
-    def append(self, start: int, gradient: PerExampleGradient) -> None:
-        """Add the gradients of the test examples from position `start` on."""
+    def append(self, start: int, gradient: PerExampleGradient) -> Tensor:
+        """Add the gradients of the test examples from position `start` on; return their squared norms, [B] float64."""
 
     @abstractmethod
-    def dot(self, gradient: PerExampleGradient) -> Tensor:
-        """Inner products with each of a batch's gradients, [M, B]."""
+    def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
+        """Inner products with each of a batch's gradients, [M, B], and the batch's squared norms, [B] float64."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept."""
+        return sum(tensor.nbytes for tensor in self._kept())
+
+    @abstractmethod
+    def _kept(self) -> Iterator[Tensor]: ...
 
 
 class FactorBank(ParameterBank):
@@ -44,11 +54,12 @@ class FactorBank(ParameterBank):
         super().__init__(size)
         self._parts: list[tuple[int, OuterGradient]] = []
 
-    def append(self, start: int, gradient: PerExampleGradient) -> None:
+    def append(self, start: int, gradient: PerExampleGradient) -> Tensor:
         assert isinstance(gradient, OuterGradient)
-        self._parts.append((start, OuterGradient(gradient.left_BTO, gradient.right_BTI)))
+        self._parts.append((start, gradient))
+        return gradient.squared_norm()
 
-    def dot(self, gradient: PerExampleGradient) -> Tensor:
+    def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
         assert isinstance(gradient, OuterGradient)
         batch, tokens = gradient.batch_size, gradient.tokens
         left, right = gradient.left_BTO.flatten(0, 1), gradient.right_BTI.flatten(0, 1)
@@ -58,50 +69,92 @@ class FactorBank(ParameterBank):
             gram *= part.right_BTI.flatten(0, 1) @ right.T
             blocks = gram.view(part.batch_size, part.tokens, batch, tokens)
             scores[start : start + part.batch_size] = blocks.sum(dim=(1, 3))
-        return scores
+        return scores, gradient.squared_norm()
+
+    def _kept(self) -> Iterator[Tensor]:
+        return (kept for _, part in self._parts for kept in (part.left_BTO, part.right_BTI))
 
 
-class MatrixBank(ParameterBank):
-    """Gradients written out, [P, M]: with the long axis first, the skinny product runs more than twice as fast."""
+class WrittenOutBank(ParameterBank):
+    """A matrix's gradients written out, [O*I, M]: with the long axis first, the skinny product is twice as fast.
 
-    def __init__(self, size: int, dtype: torch.dtype | None = None) -> None:
+    The training gradients are written out block by block of rows into one buffer, used again and again: fresh memory
+    for every batch would cost as much as the product that fills it.
+    """
+
+    def __init__(self, size: int, dtype: torch.dtype, buffer: Buffer) -> None:
         super().__init__(size)
-        self._dtype = dtype
-        self._parts: list[tuple[int, Tensor]] = []
+        self._dtype, self._buffer = dtype, buffer
+        self._matrix_KM: Tensor | None = None
+
+    def append(self, start: int, gradient: PerExampleGradient) -> Tensor:
+        assert isinstance(gradient, OuterGradient)
+        matrix = self._matrix(gradient)
+        squared_norm = torch.zeros(gradient.batch_size, dtype=torch.float64, device=matrix.device)
+        for first, block_BRI in self._blocks(gradient):
+            flat_BK = block_BRI.flatten(1)
+            rows = slice(first * block_BRI.shape[2], first * block_BRI.shape[2] + flat_BK.shape[1])
+            matrix[rows, start : start + gradient.batch_size] = flat_BK.T.contiguous()
+            squared_norm += sum_of_squares(block_BRI)
+        return squared_norm
+
+    def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
+        assert isinstance(gradient, OuterGradient)
+        matrix = self._matrix(gradient)
+        scores_BM = gradient.left_BTO.new_zeros(gradient.batch_size, self.size)
+        squared_norm = scores_BM.new_zeros(gradient.batch_size, dtype=torch.float64)
+        for first, block_BRI in self._blocks(gradient):
+            flat_BK = block_BRI.flatten(1)
+            rows = slice(first * block_BRI.shape[2], first * block_BRI.shape[2] + flat_BK.shape[1])
+            scores_BM.addmm_(flat_BK, matrix[rows].to(flat_BK.dtype))
+            squared_norm += sum_of_squares(block_BRI)
+        return scores_BM.T, squared_norm
+
+    def _blocks(self, gradient: OuterGradient) -> Iterator[tuple[int, Tensor]]:
+        """(first row, rows of the gradients in the buffer), the longer axis cut into rows."""
+        gradient = gradient.longer_first
+        rows, columns = gradient.shape
+        step = self._buffer.rows_at_once(gradient.batch_size * columns)
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            shape = gradient.batch_size, stop - start, columns
+            yield start, gradient.rows(start, stop, out=self._buffer.view(shape, gradient.left_BTO))
+
+    def _matrix(self, gradient: OuterGradient) -> Tensor:
+        if self._matrix_KM is None:
+            rows, columns = gradient.shape
+            shape = rows * columns, self.size
+            self._matrix_KM = gradient.left_BTO.new_zeros(shape, dtype=self._dtype)
+        return self._matrix_KM
+
+    def _kept(self) -> Iterator[Tensor]:
+        if self._matrix_KM is not None:
+            yield self._matrix_KM
+
+
+class DenseBank(ParameterBank):
+    """Gradients of a small or irregular parameter, [P, M]."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
         self._matrix_PM: Tensor | None = None
 
-    def append(self, start: int, gradient: PerExampleGradient) -> None:
-        flat_BP = _written_out(gradient)
-        self._parts.append((start, flat_BP.to(self._dtype or flat_BP.dtype).T.contiguous()))
-
-    def dot(self, gradient: PerExampleGradient) -> Tensor:
-        flat_BP, matrix_PM = _written_out(gradient), self._matrix()
-        if matrix_PM.dtype == flat_BP.dtype:
-            return (flat_BP @ matrix_PM).T
-        scores_BM = flat_BP.new_zeros(flat_BP.shape[0], self.size)
-        step = max(1, _WIDENED_NUMBERS // self.size)
-        for start in range(0, flat_BP.shape[1], step):
-            block = matrix_PM[start : start + step].to(flat_BP.dtype)
-            scores_BM.addmm_(flat_BP[:, start : start + step], block)
-        return scores_BM.T
-
-    def _matrix(self) -> Tensor:
+    def append(self, start: int, gradient: PerExampleGradient) -> Tensor:
+        assert isinstance(gradient, DenseGradient)
+        flat_BP = gradient.flat()
         if self._matrix_PM is None:
-            parts, self._parts = self._parts, []
-            if len(parts) == 1 and parts[0][1].shape[1] == self.size:
-                self._matrix_PM = parts[0][1]
-            else:
-                self._matrix_PM = parts[0][1].new_zeros(parts[0][1].shape[0], self.size)
-                for start, part in parts:
-                    self._matrix_PM[:, start : start + part.shape[1]] = part
-        return self._matrix_PM
+            self._matrix_PM = flat_BP.new_zeros(flat_BP.shape[1], self.size)
+        self._matrix_PM[:, start : start + gradient.batch_size] = flat_BP.T
+        return gradient.squared_norm()
 
+    def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
+        assert isinstance(gradient, DenseGradient)
+        assert self._matrix_PM is not None
+        return (gradient.flat() @ self._matrix_PM).T, gradient.squared_norm()
 
-def _written_out(gradient: PerExampleGradient) -> Tensor:
-    assert isinstance(gradient, OuterGradient | DenseGradient)
-    return (
-        gradient.flat() if isinstance(gradient, DenseGradient) else gradient.matrix_BOI.flatten(1)
-    )
+    def _kept(self) -> Iterator[Tensor]:
+        if self._matrix_PM is not None:
+            yield self._matrix_PM
 
 
 class RowBank(ParameterBank):
@@ -112,12 +165,13 @@ class RowBank(ParameterBank):
         self._parts: list[SparseRows] = []
         self._sorted: SparseRows | None = None
 
-    def append(self, start: int, gradient: PerExampleGradient) -> None:
+    def append(self, start: int, gradient: PerExampleGradient) -> Tensor:
         assert isinstance(gradient, RowGradient)
         entries = gradient.coalesced
         self._parts.append(SparseRows(entries.row, entries.example + start, entries.values_ED))
+        return gradient.squared_norm()
 
-    def dot(self, gradient: PerExampleGradient) -> Tensor:
+    def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
         """Frequent rows by a small product each, rare ones pair by pair and all at once."""
         assert isinstance(gradient, RowGradient)
         bank, batch = self._by_row(), gradient.coalesced
@@ -134,7 +188,7 @@ class RowBank(ParameterBank):
             scores[bank.example[bank_span, None], batch.example[None, span]] += products
         rare = (pairs > 0) & (pairs <= _PAIRS_AT_ONCE)
         self._add_pairs(scores, batch, spans[rare])
-        return scores
+        return scores, gradient.squared_norm()
 
     def _add_pairs(self, scores: Tensor, batch: SparseRows, spans_R4: Tensor) -> None:
         bank = self._by_row()
@@ -156,6 +210,9 @@ class RowBank(ParameterBank):
             self._sorted, self._parts = SparseRows(row[order], example, values_ED), []
         return self._sorted
 
+    def _kept(self) -> Iterator[Tensor]:
+        yield self._by_row().values_ED
+
 
 class TiedBank(ParameterBank):
     """Gradients of a table that is embedding and head at once, as they came."""
@@ -164,13 +221,18 @@ class TiedBank(ParameterBank):
         super().__init__(size)
         self._parts: list[tuple[int, TiedGradient]] = []
 
-    def append(self, start: int, gradient: PerExampleGradient) -> None:
+    def append(self, start: int, gradient: PerExampleGradient) -> Tensor:
         assert isinstance(gradient, TiedGradient)
         self._parts.append((start, gradient))
+        return gradient.squared_norm()
 
-    def dot(self, gradient: PerExampleGradient) -> Tensor:
+    def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
         assert isinstance(gradient, TiedGradient)
         scores = gradient.rows.rows_BTD.new_zeros(self.size, gradient.batch_size)
         for start, part in self._parts:
             scores[start : start + part.batch_size] = part.inner(gradient)
-        return scores
+        return scores, gradient.squared_norm()
+
+    def _kept(self) -> Iterator[Tensor]:
+        for _, part in self._parts:
+            yield from (part.rows.rows_BTD, part.outer.left_BTO, part.outer.right_BTI)

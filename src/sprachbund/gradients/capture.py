@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.hooks import RemovableHandle
 
 from sprachbund.gradients.calls import Call, tensors
 from sprachbund.gradients.local import (
@@ -26,6 +26,7 @@ from sprachbund.gradients.local import (
 from sprachbund.gradients.parameters import owners
 from sprachbund.gradients.per_example import PerExampleGradient, merge
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule, Rule
+from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
 
 _TIED_KINDS = {EmbeddingRule, RelabelledEmbeddingRule, LinearRule}
 
@@ -111,7 +112,7 @@ class Capture:
             stack.enter_context(evaluation_mode(self._model))
             stack.enter_context(frozen(self._model))
             for site in self._sites:
-                stack.callback(self._watch(site).remove)
+                stack.enter_context(self._watch(site))
             self._stack = stack.pop_all()
         return self
 
@@ -136,8 +137,38 @@ class Capture:
             self._pass = None
         return value.detach()
 
-    def _watch(self, site: Site) -> RemovableHandle:
-        return site.module.register_forward_hook(partial(self._forward, site), with_kwargs=True)
+    @contextmanager
+    def _watch(self, site: Site) -> Iterator[None]:
+        if isinstance(site.rule, LinearRule) and "forward" not in vars(site.module):
+            with forward_replaced(site.module, partial(self._linear, site)):
+                yield
+            return
+        hook = partial(self._forward, site)
+        handle = site.module.register_forward_hook(hook, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _linear(self, site: Site, input: Tensor) -> Tensor:
+        current, module = self._pass, site.module
+        assert isinstance(module, nn.Linear)
+        if current is None or not torch.is_grad_enabled():
+            return F.linear(input, module.weight, module.bias)
+        if not _is_by_example(input, [input], current.batch_size):
+            current.not_per_example.update(site.names.values())
+            return F.linear(input, module.weight, module.bias)
+        for name in site.names.values():
+            current.expected[name] += 1
+
+        def arrive(x_BTI: Tensor, g_BTO: Tensor) -> None:
+            gradients = LinearRule.from_factors(x_BTI, g_BTO)
+            for local_name, name in site.names.items():
+                current.add(name, gradients[local_name])
+
+        anchor = torch.zeros((), requires_grad=True)
+        output: Tensor = TrackedLinear.apply(input, anchor, module, current.batch_size, arrive)  # type: ignore[no-untyped-call]
+        return output
 
     def _forward(
         self,

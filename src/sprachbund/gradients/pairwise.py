@@ -49,10 +49,9 @@ def score_batch(engine: GradientEngine, bank: Bank, batch: Batch) -> BatchScores
 
     def contract(name: str, gradient: PerExampleGradient) -> None:
         nonlocal dot_MB, squared_norm_B
-        products = bank.dot(name, gradient)
-        if products is not None:
-            dot_MB += products
-        squared_norm_B += gradient.squared_norm()
+        products, squares = bank.contract(name, gradient)
+        dot_MB += products
+        squared_norm_B += squares
 
     losses = engine.per_example(batch, contract)
     return BatchScores(dot_MB.cpu(), squared_norm_B.sqrt().cpu(), losses.cpu().double())

@@ -19,7 +19,7 @@ def _pad_tokens(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim=1)
 
 
-def _sum_of_squares(values_BOI: Tensor) -> Tensor:
+def sum_of_squares(values_BOI: Tensor) -> Tensor:
     """Squared Frobenius norm of each example, [B] float64.
 
     float32 sums over millions of entries lose digits, so rows are summed in the working
@@ -56,10 +56,10 @@ class OuterGradient:
     def shape(self) -> tuple[int, int]:
         return self.left_BTO.shape[2], self.right_BTI.shape[2]
 
-    @cached_property
-    def matrix_BOI(self) -> Tensor:
-        """The gradients themselves, materialised once for scores and norm, freed with this object."""
-        return torch.bmm(self.left_BTO.transpose(1, 2), self.right_BTI)
+    def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
+        """Rows [start, stop) of the gradients themselves, [B, stop - start, I]."""
+        left_BOT = self.left_BTO[:, :, start:stop].transpose(1, 2)
+        return torch.bmm(left_BOT, self.right_BTI, out=out)
 
     def squared_norm(self) -> Tensor:
         """[B] float64, by the cheaper of the token Gram matrices and the gradient itself."""
@@ -68,7 +68,13 @@ class OuterGradient:
             gram_BTT = torch.bmm(self.left_BTO, self.left_BTO.transpose(1, 2))
             gram_BTT *= torch.bmm(self.right_BTI, self.right_BTI.transpose(1, 2))
             return gram_BTT.double().sum(dim=(1, 2)).clamp_min(0.0)
-        return _sum_of_squares(self.matrix_BOI)
+        return sum_of_squares(self.rows(0, rows))
+
+    @property
+    def longer_first(self) -> "OuterGradient":
+        """The same gradient, transposed if it has more columns than rows."""
+        rows, columns = self.shape
+        return self if rows >= columns else OuterGradient(self.right_BTI, self.left_BTO)
 
     def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:
         """Subtract, in place, the sum over examples of weight times gradient from `total` [O, I]."""
@@ -156,7 +162,7 @@ class DenseGradient:
     def squared_norm(self) -> Tensor:
         """[B] float64."""
         rows = self.values.flatten(1, -2) if self.values.dim() > 2 else self.values.unsqueeze(1)
-        return _sum_of_squares(rows)
+        return sum_of_squares(rows)
 
     def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:
         total -= torch.tensordot(weight_B, self.values, dims=1)

@@ -63,7 +63,11 @@ class LinearRule(Rule, module_type=nn.Linear):
     def per_example(
         self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
-        x_BTI, g_BTO = with_gradient(_tokens(call.input), _tokens(call.by_example(grad_outputs[0])))
+        return self.from_factors(*_factors(call, grad_outputs[0]))
+
+    @staticmethod
+    def from_factors(x_BTI: Tensor, g_BTO: Tensor) -> dict[str, PerExampleGradient]:
+        """From inputs and output gradients of the tokens that have one."""
         return {"weight": OuterGradient(g_BTO, x_BTI), "bias": DenseGradient(g_BTO.sum(1))}
 
 
@@ -73,7 +77,7 @@ class Conv1DRule(Rule, module_type=Conv1D):
     def per_example(
         self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
-        x_BTI, g_BTO = with_gradient(_tokens(call.input), _tokens(call.by_example(grad_outputs[0])))
+        x_BTI, g_BTO = _factors(call, grad_outputs[0])
         return {"weight": OuterGradient(x_BTI, g_BTO), "bias": DenseGradient(g_BTO.sum(1))}
 
 
@@ -112,21 +116,31 @@ class LayerNormRule(Rule, module_type=nn.LayerNorm):
         return {"weight": DenseGradient(weight), "bias": DenseGradient(bias)}
 
 
-def _tokens(tensor: Tensor) -> Tensor:
+def _factors(call: Call, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+    x_BTI, g_BTO = by_token(call.input), by_token(call.by_example(grad_output))
+    kept_BL = tokens_with_gradient(g_BTO)
+    return (x_BTI, g_BTO) if kept_BL is None else (take(x_BTI, kept_BL), take(g_BTO, kept_BL))
+
+
+def by_token(tensor: Tensor) -> Tensor:
     """Fold everything between the batch and the features into one token axis: [B, T, D]."""
     return tensor.unsqueeze(1) if tensor.dim() == 2 else tensor.flatten(1, -2)
 
 
-def with_gradient(x_BTI: Tensor, g_BTO: Tensor) -> tuple[Tensor, Tensor]:
-    """Leave out tokens without output gradient where they are many.
+def take(tensor_BTD: Tensor, kept_BL: Tensor) -> Tensor:
+    """The kept tokens, [B, L, D]."""
+    return tensor_BTD.take_along_dim(kept_BL[:, :, None], 1)
+
+
+def tokens_with_gradient(g_BTO: Tensor) -> Tensor | None:
+    """Positions [B, L] of the tokens with an output gradient, where these are few; None where most have one.
 
     A pooled head reads one token of the last layer, so most of that layer's linear maps have output gradients at one
     token only. A few features are probed first: where they do not vanish, nothing does.
     """
     tokens = g_BTO.shape[1]
     if tokens < 4 or int((g_BTO[..., :_PROBED_FEATURES] != 0).any(2).sum(1).max()) > tokens // 2:
-        return x_BTI, g_BTO
+        return None
     live_BT = (g_BTO != 0).any(2)
     most = max(int(live_BT.sum(1).max()), 1)
-    kept_BL = torch.argsort(live_BT, dim=1, descending=True, stable=True)[:, :most, None]
-    return x_BTI.take_along_dim(kept_BL, 1), g_BTO.take_along_dim(kept_BL, 1)
+    return torch.argsort(live_BT, dim=1, descending=True, stable=True)[:, :most]
