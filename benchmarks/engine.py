@@ -20,7 +20,7 @@ from shapes import SHAPES, Batch, batches, build, lengths_of, packed
 
 from sprachbund import pairwise_influence
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.pairwise import fill_bank
+from sprachbund.gradients.scoring import fill_bank
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def our_nbytes(case: Case) -> tuple[int, int]:
     after = _peak_nbytes()
     gc.collect()
     with GradientEngine(subject.model) as engine:
-        bank, _ = fill_bank(engine, subject.test)
+        bank = fill_bank(engine, subject.test).bank
     return after - before - bank.nbytes, bank.nbytes
 
 

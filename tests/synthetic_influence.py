@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from sprachbund.influence import Influence
-from sprachbund.store.layout import EXAMPLE_COLUMNS
+from sprachbund.store.layout import EXAMPLE_COLUMNS, VARIABLES
 from sprachbund.store.writer import InfluenceWriter
 
 LABELS = ("no", "yes")
@@ -105,8 +105,13 @@ def in_memory(
     *,
     method: str = "tracin-cosine",
     learning_rates: Sequence[float] = (0.0, 0.3, 0.1),
+    **changes: Any,
 ) -> Influence:
-    """A result that was never stored, of scores [checkpoint, test, train]."""
+    """A result that was never stored, of scores [checkpoint, test, train].
+
+    `changes` replace coordinates of the examples (`train_item`, `test_group`, ...) or add variables
+    (`test_loss`, `test_prediction`, ...).
+    """
     steps = checkpoints(learning_rates)
     coords: dict[str, Any] = {
         "checkpoint": steps["step"].to_numpy(),
@@ -117,10 +122,13 @@ def in_memory(
         frame = examples(split, languages)
         coords[split] = frame["id"].to_numpy(dtype=object)
         for column in EXAMPLE_COLUMNS:
-            coords[f"{split}_{column}"] = (split, frame[column].to_numpy(dtype=object))
+            name = f"{split}_{column}"
+            given = np.array(changes.pop(name, frame[column]), dtype=object)
+            coords[name] = (split, given)
+    variables = {name: (VARIABLES[name][0], given) for name, given in changes.items()}
     return Influence(
         xr.Dataset(
-            {"influence": (("checkpoint", "test", "train"), values)},
+            {"influence": (("checkpoint", "test", "train"), values), **variables},
             coords=coords,
             attrs={"method": method, "labels": list(LABELS)},
         )

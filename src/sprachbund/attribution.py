@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.accuracy import predict
@@ -23,8 +22,14 @@ from sprachbund.data.corpus import Corpus
 from sprachbund.errors import ConfigurationError
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.memory import default_nbytes, examples_at_once, parse_nbytes
-from sprachbund.gradients.pairwise import BatchScores, fill_bank, score_batch
+from sprachbund.gradients.memory import (
+    BankDtype,
+    bank_dtype_named,
+    default_nbytes,
+    examples_at_once,
+    parse_nbytes,
+)
+from sprachbund.gradients.scoring import BatchScores, FilledBank, fill_bank, score_batch
 from sprachbund.influence import Influence
 from sprachbund.methods import method_named
 from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
@@ -34,6 +39,9 @@ from sprachbund.store.writer import InfluenceWriter, Shard
 
 Progress = Callable[[int, int], None]
 """Called with the (checkpoint, training example) pairs scored so far, and their number."""
+
+Notice = Callable[[str], None]
+"""Called once with how many of the parameters are attributed, in how many passes."""
 
 
 class AttributionConfig(BaseModel):
@@ -53,6 +61,11 @@ class AttributionConfig(BaseModel):
         default=None,
         description='Memory for the test gradients, such as "16GiB"; by default half of the machine\'s. Where they do '
         "not fit at once, the training set is passed over several times.",
+    )
+
+    bank_dtype: BankDtype = Field(
+        default="float32",
+        description="bfloat16 halves the memory of the test gradients and rounds them to three digits.",
     )
 
     @field_validator("memory")
@@ -80,6 +93,7 @@ def attribute(
     max_length: int = 128,
     provenance: Mapping[str, Any] | None = None,
     on_progress: Progress | None = None,
+    on_notice: Notice | None = None,
 ) -> Influence:
     """Attribute the predictions on `test` to the examples of `train` at every checkpoint of a run.
 
@@ -102,7 +116,7 @@ def attribute(
         "max_length": max_length,
         "checkpoints": [content_fingerprint(checkpoint.path) for checkpoint in run.checkpoints],
     }
-    count = _Count(len(run.checkpoints) * len(train), on_progress)
+    watch = _Watch(len(run.checkpoints) * len(train), on_progress, on_notice)
     with InfluenceWriter.create_or_resume(
         path,
         train=train.frame,
@@ -114,23 +128,29 @@ def attribute(
     ) as writer:
         for position, checkpoint in enumerate(run.checkpoints):
             pending = writer.pending(position)
-            count.add(len(train) - sum(shard.stop - shard.start for shard in pending))
+            watch.add(len(train) - sum(shard.stop - shard.start for shard in pending))
             if pending or writer.test_pending(position):
                 texts = _Texts.encode(train, test, checkpoint, max_length, config)
-                _score_checkpoint(writer, position, checkpoint, texts, config, count)
+                _score_checkpoint(writer, position, checkpoint, texts, config, watch)
         return writer.finish()
 
 
-class _Count:
-    """Progress in (checkpoint, training example) pairs."""
+class _Watch:
+    """Progress in (checkpoint, training example) pairs, and what is to be said once."""
 
-    def __init__(self, total: int, on_progress: Progress | None) -> None:
+    def __init__(self, total: int, on_progress: Progress | None, on_notice: Notice | None) -> None:
         self._done, self._total, self._on_progress = 0, total, on_progress
+        self._on_notice = on_notice
 
     def add(self, pairs: int) -> None:
         self._done += pairs
         if self._on_progress is not None:
             self._on_progress(self._done, self._total)
+
+    def say(self, text: str) -> None:
+        if self._on_notice is not None:
+            self._on_notice(text)
+            self._on_notice = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +192,7 @@ def _score_checkpoint(
     checkpoint: Checkpoint,
     texts: _Texts,
     config: AttributionConfig,
-    count: _Count,
+    watch: _Watch,
 ) -> None:
     """Score what is pending at one checkpoint, in one pass for each block of test examples that fits."""
     model_config = ModelConfig(path=str(checkpoint.path), max_length=texts.max_length)
@@ -180,16 +200,17 @@ def _score_checkpoint(
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     method = method_named(config.method)
     pending, n_test = writer.pending(position), len(texts.test)
-    blocks = _blocks(model, texts.test_rows, config.memory_nbytes)
     influence = {shard: torch.zeros(n_test, shard.stop - shard.start) for shard in pending}
     test_norm_M, test_loss_M = torch.zeros(n_test), torch.zeros(n_test)
     with GradientEngine(model) as engine:
+        blocks = _blocks(engine, texts.test_rows, config)
+        watch.say(f"{engine.selection.coverage()}; {_passes(len(blocks))} at each checkpoint")
         for block in blocks:
-            bank, norm_M, loss_M, order = _bank(engine, texts, block)
-            test_norm_M[order], test_loss_M[order] = norm_M.float(), loss_M.float()
+            filled, order = _bank(engine, texts, block, config)
+            test_norm_M[order], test_loss_M[order] = filled.norm_M.float(), filled.loss_M.float()
             for shard in pending:
-                scores = _score_shard(engine, bank, texts, shard)
-                rows = method.influence(scores.dot_MB, norm_M, scores.norm_B)
+                scores = _score_shard(engine, filled.bank, texts, shard)
+                rows = method.influence(scores.dot_MB, filled.norm_M, scores.norm_B)
                 influence[shard][order] = rows.float()
                 if block is blocks[-1]:
                     writer.write(
@@ -198,7 +219,7 @@ def _score_checkpoint(
                         train_gradient_norm=scores.norm_B.float().numpy(),
                         train_loss=scores.loss_B.float().numpy(),
                     )
-                    count.add(shard.stop - shard.start)
+                    watch.add(shard.stop - shard.start)
     if writer.test_pending(position):
         prediction, probability = _predictions(model, texts)
         writer.write_test(
@@ -211,23 +232,31 @@ def _score_checkpoint(
 
 
 def _blocks(
-    model: PreTrainedModel, test_rows: list[EncodedRow], memory_nbytes: int
+    engine: GradientEngine, test_rows: list[EncodedRow], config: AttributionConfig
 ) -> list[list[int]]:
     """Positions of the test examples, shortest first, cut into blocks whose gradients fit at once."""
     lengths = [len(row["input_ids"]) for row in test_rows]
-    size = examples_at_once(model, max(lengths), len(lengths), memory_nbytes)
+    size = examples_at_once(
+        engine.selection, max(lengths), len(lengths), config.memory_nbytes, config.bank_dtype
+    )
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
+def _passes(count: int) -> str:
+    return (
+        "one pass" if count == 1 else f"{count} passes, as the test gradients do not fit at once,"
+    )
+
+
 def _bank(
-    engine: GradientEngine, texts: _Texts, block: list[int]
-) -> tuple[Bank, Tensor, Tensor, list[int]]:
-    """The bank of a block, its norms and losses, and the test positions in the bank's order."""
+    engine: GradientEngine, texts: _Texts, block: list[int], config: AttributionConfig
+) -> tuple[FilledBank, list[int]]:
+    """The bank of a block, and the test positions in the bank's order."""
     packed = list(texts.batcher([texts.test_rows[i] for i in block]))
-    bank, losses = fill_bank(engine, (batch for _, batch in packed))
-    order = [block[i] for positions, _ in packed for i in positions]
-    return bank, bank.norms(), losses, order
+    dtype = bank_dtype_named(config.bank_dtype)
+    filled = fill_bank(engine, (batch for _, batch in packed), dtype)
+    return filled, [block[i] for positions, _ in packed for i in positions]
 
 
 def _score_shard(engine: GradientEngine, bank: Bank, texts: _Texts, shard: Shard) -> BatchScores:

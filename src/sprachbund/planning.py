@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.memory import bank_nbytes_per_example, examples_at_once
-from sprachbund.gradients.pairwise import fill_bank, score_batch
+from sprachbund.gradients.memory import bank_nbytes, examples_at_once
+from sprachbund.gradients.parameters import select_parameters
+from sprachbund.gradients.scoring import fill_bank, score_batch
 from sprachbund.modeling import collate, encode, load_classifier, load_tokenizer
 from sprachbund.study import Study
 
@@ -58,12 +59,13 @@ def plan_study(study: Study) -> Plan:
 
     longest = max(len(row["input_ids"]) for row in test_rows)
     memory = config.attribution.memory_nbytes
-    block = examples_at_once(model, longest, len(test_rows), memory)
+    selection, dtype = select_parameters(model, None), config.attribution.bank_dtype
+    block = examples_at_once(selection, longest, len(test_rows), memory, dtype)
     passes = math.ceil(len(test_rows) / block)
     scoring, coverage = _seconds_of_attribution(model, batcher, train_rows, test_rows[:block])
     evaluation = forward * len(evaluation_rows) / len(rows)
     weights = sum(parameter.nbytes for parameter in model.parameters())
-    bank = bank_nbytes_per_example(model, longest) * block
+    bank = bank_nbytes(selection, longest, block, dtype)
     scores = 4 * len(train_rows) * len(test_rows) * (epochs + 1)
     stages = (
         StagePlan("data", _data_sentence(study), 0.0, 0, study.is_fresh("data")),
@@ -130,7 +132,7 @@ def _seconds_of_attribution(
     typical = _typical(train_rows, batcher.examples)
     with GradientEngine(model) as engine:
         start = time.perf_counter()
-        bank, _ = fill_bank(engine, (batch for _, batch in batcher(test_rows)))
+        bank = fill_bank(engine, (batch for _, batch in batcher(test_rows))).bank
         filling = time.perf_counter() - start
         batches = [batch for _, batch in batcher(typical)]
         score_batch(engine, bank, batches[0])  # lays out the bank

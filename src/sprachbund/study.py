@@ -31,6 +31,9 @@ class Observer(Protocol):
     def progress(self, task: str, done: int, total: int, note: str = "") -> None:
         """A task within the stage has come so far."""
 
+    def say(self, text: str) -> None:
+        """Something worth knowing about the stage."""
+
 
 class Silent:
     """Nobody watches."""
@@ -39,6 +42,9 @@ class Silent:
         """Nobody listens."""
 
     def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Nobody listens."""
+
+    def say(self, text: str) -> None:
         """Nobody listens."""
 
 
@@ -212,6 +218,7 @@ class Study:
                 "seed": seed,
             },
             on_progress=scored,
+            on_notice=self.observer.say,
         )
         return path
 

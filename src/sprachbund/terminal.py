@@ -69,6 +69,9 @@ class TerminalObserver:
         state = " [dim](nothing has changed: skipped)[/dim]" if fresh else ""
         self._console.print(f"[bold]{_STAGE[name]}[/bold]{state}")
 
+    def say(self, text: str) -> None:
+        self._console.print(f"[dim]{text}[/dim]")
+
     def progress(self, task: str, done: int, total: int, note: str = "") -> None:
         self._bars.start()  # only now, or a mistake found before would leave an empty line
         if task not in self._tasks:

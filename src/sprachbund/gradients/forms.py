@@ -33,7 +33,7 @@ def cheaper_form(shape: tuple[int, int], tokens: int, size: int) -> Form:
     return Form.FACTORS if factors < written_out else Form.WRITTEN_OUT
 
 
-def nbytes_per_example(shape: tuple[int, int], tokens: int, form: Form, itemsize: int) -> int:
-    """What the bank holds for one test example: `itemsize` bytes a number where written out, float32 factors else."""
+def numbers_per_example(shape: tuple[int, int], tokens: int, form: Form) -> int:
+    """How many numbers the bank holds for one test example."""
     rows, columns = shape
-    return rows * columns * itemsize if form is Form.WRITTEN_OUT else 4 * tokens * (rows + columns)
+    return rows * columns if form is Form.WRITTEN_OUT else tokens * (rows + columns)

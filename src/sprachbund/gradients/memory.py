@@ -1,11 +1,17 @@
 """How much memory the bank of test gradients takes, and how many test examples fit at once."""
 
+import math
 import re
+from typing import Literal
 
 import psutil
-from torch import nn
+import torch
 
 from sprachbund.errors import ConfigurationError
+from sprachbund.gradients.forms import Form, cheaper_form, numbers_per_example
+from sprachbund.gradients.parameters import Selection
+
+BankDtype = Literal["float32", "bfloat16"]
 
 _UNITS = {"": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
@@ -29,34 +35,49 @@ def default_nbytes() -> int:
     return int(psutil.virtual_memory().total) // 2
 
 
-def bank_nbytes_per_example(model: nn.Module, tokens: int) -> int:
-    """Bytes of float32 that the bank takes for each test example of this many tokens, at most.
+def bank_dtype_named(name: BankDtype) -> torch.dtype | None:
+    """The type of written-out test gradients; None is the model's own."""
+    return torch.bfloat16 if name == "bfloat16" else None
 
-    Each weight's gradient written out, each linear layer's token factors, and an embedding's touched rows.
+
+def bank_nbytes(selection: Selection, tokens: int, size: int, bank_dtype: BankDtype) -> int:
+    """Bytes that the bank takes for `size` test examples of this many tokens, at most.
+
+    Each matrix's gradients in the form that is cheaper to score, and an embedding's touched rows.
     """
     total = 0
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            if not parameter.requires_grad:
-                continue
-            if isinstance(module, nn.Embedding):
-                total += tokens * parameter.shape[1]
-            elif parameter.dim() == 2:
-                total += parameter.numel() + tokens * sum(parameter.shape)
-            else:
-                total += parameter.numel()
-    return 4 * total
+    for name, parameter in selection.parameters.items():
+        itemsize = parameter.element_size()
+        if name in selection.tables:
+            total += size * tokens * parameter.shape[1] * itemsize
+        elif parameter.dim() == 2:
+            shape = parameter.shape[0], parameter.shape[1]
+            form = cheaper_form(shape, tokens, size)
+            kept = 2 if bank_dtype == "bfloat16" and form is Form.WRITTEN_OUT else itemsize
+            total += size * numbers_per_example(shape, tokens, form) * kept
+        else:
+            total += size * parameter.numel() * itemsize
+    return total
 
 
-def examples_at_once(model: nn.Module, tokens: int, examples: int, nbytes: int) -> int:
-    """How many test examples' gradients fit into `nbytes` at once, at most `examples`.
+def examples_at_once(
+    selection: Selection, tokens: int, examples: int, nbytes: int, bank_dtype: BankDtype
+) -> int:
+    """The size of the fewest equal blocks of test examples whose gradients fit into `nbytes`.
 
-    Raises: ConfigurationError if not even one does.
+    Raises: ConfigurationError if not even one example's do.
     """
-    each = bank_nbytes_per_example(model, tokens)
-    if each > nbytes:
-        raise ConfigurationError(
-            f"attribution.memory is {nbytes / 2**20:,.0f} MiB, but the gradients of one test example take "
-            f"{each / 2**20:,.0f} MiB: raise it, or attribute fewer parameters"
-        )
-    return min(examples, nbytes // each)
+    for passes in range(1, examples + 1):
+        size = math.ceil(examples / passes)
+        if bank_nbytes(selection, tokens, size, bank_dtype) <= nbytes:
+            return size
+    each = bank_nbytes(selection, tokens, 1, bank_dtype)
+    raise ConfigurationError(
+        f"the memory for test gradients is {readable(nbytes)}, but those of one test example take "
+        f"{readable(each)}: raise attribution.memory, or attribute fewer parameters"
+    )
+
+
+def readable(nbytes: int) -> str:
+    """For people: "5,920 MiB"."""
+    return f"{nbytes / 2**20:,.0f} MiB" if nbytes >= 2**20 else f"{nbytes / 2**10:,.0f} KiB"

@@ -1,60 +1,35 @@
-"""Scores of every training example for every test example, in one pass over each."""
+"""Scores of every training example for every test example, or for means of them: the engine as a function."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from sprachbund.errors import GradientError
+from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.losses import Batch, Loss, batch_size
+from sprachbund.gradients.losses import Batch, Loss, batch_size, slice_batch
+from sprachbund.gradients.memory import (
+    BankDtype,
+    bank_dtype_named,
+    default_nbytes,
+    examples_at_once,
+    parse_nbytes,
+    readable,
+)
 from sprachbund.gradients.parameters import ParameterFilter
-from sprachbund.gradients.per_example import PerExampleGradient
+from sprachbund.gradients.scoring import (
+    BatchScores,
+    fill_bank,
+    fill_means,
+    score_batch,
+    squared_norms,
+)
 from sprachbund.gradients.similarity import cosine
 
 Similarity = Literal["dot", "cosine"]
-
-
-@dataclass(frozen=True)
-class BatchScores:
-    """What one pass over a training batch yields, all float64."""
-
-    dot_MB: Tensor
-    norm_B: Tensor
-    loss_B: Tensor
-
-
-def fill_bank(
-    engine: GradientEngine, batches: Iterable[Batch], dtype: torch.dtype | None = None
-) -> tuple[Bank, Tensor]:
-    """The bank of all test examples, in order, and their losses [M]."""
-    test = list(batches)
-    if not test:
-        raise GradientError("there is no test batch (an iterator that was already consumed?)")
-    bank, losses = Bank(sum(map(batch_size, test)), dtype), []
-    for batch in test:
-        losses.append(engine.per_example(batch, bank.add).cpu().double())
-        bank.advance(batch_size(batch))
-    return bank, torch.cat(losses)
-
-
-def score_batch(engine: GradientEngine, bank: Bank, batch: Batch) -> BatchScores:
-    """Inner products of every test gradient with every gradient of the batch, and the latter's norms."""
-    size = batch_size(batch)
-    dot_MB = torch.zeros(bank.size, size, dtype=torch.float64, device=engine.device)
-    squared_norm_B = torch.zeros(size, dtype=torch.float64, device=engine.device)
-
-    def contract(name: str, gradient: PerExampleGradient) -> None:
-        nonlocal dot_MB, squared_norm_B
-        products, squares = bank.contract(name, gradient)
-        dot_MB += products
-        squared_norm_B += squares
-
-    losses = engine.per_example(batch, contract)
-    return BatchScores(dot_MB.cpu(), squared_norm_B.sqrt().cpu(), losses.cpu().double())
 
 
 def pairwise_influence(
@@ -64,6 +39,9 @@ def pairwise_influence(
     similarity: Similarity = "dot",
     loss: Loss | None = None,
     parameters: ParameterFilter | None = None,
+    *,
+    memory: str | None = None,
+    bank_dtype: BankDtype = "float32",
 ) -> Tensor:
     """Gradient similarity of every test example with every training example at one checkpoint.
 
@@ -76,20 +54,129 @@ def pairwise_influence(
         similarity: "dot" or "cosine".
         loss: (model, batch) -> losses [B]; by default the model's own task loss of each example.
         parameters: keeps the parameters whose name it is true for; by default all trainable ones.
+        memory: for the test gradients, such as "16GiB"; by default half of the machine's. Where they do not fit at
+            once, the training set is passed over several times, with a warning that says how often.
+        bank_dtype: "bfloat16" halves that memory and rounds the test gradients to three digits.
 
     Returns: [n_test, n_train] in the order of the batches, in the model's floating type. The model is left as it
         was found: mode, requires_grad, gradients, hooks.
-    Raises: GradientError if no parameter is left, a loss is not finite or depends on the batch.
+    Raises: GradientError if no parameter is left, a loss is not finite or depends on the batch; ConfigurationError if
+        the gradients of one test example do not fit the memory.
     """
-    if similarity not in ("dot", "cosine"):
-        raise GradientError(f'similarity is "{similarity}"; expected "dot" or "cosine"')
+    _check_similarity(similarity)
+    nbytes = default_nbytes() if memory is None else parse_nbytes(memory)
+    rows, norms = [], []
     with GradientEngine(model, loss=loss, parameters=parameters) as engine:
-        bank, _ = fill_bank(engine, test)
-        scores = [score_batch(engine, bank, batch) for batch in train]
-        dtype = next(iter(engine.selection.parameters.values())).dtype
-    if not scores:
-        raise GradientError("there is no training batch (an iterator that was already consumed?)")
-    dot_MN = torch.cat([score.dot_MB for score in scores], dim=1)
+        for block in _blocks(engine, list(test), nbytes, bank_dtype):
+            filled = fill_bank(engine, block, bank_dtype_named(bank_dtype))
+            scores = _pass(engine, filled.bank, train)
+            rows.append(torch.cat([score.dot_MB for score in scores], dim=1))
+            norms.append(filled.norm_M)
+        dtype = engine.dtype
+    if len({row.shape[1] for row in rows}) > 1:
+        raise GradientError(
+            "the training batches changed between passes: give a re-iterable, such as a list"
+        )
+    dot_MN = torch.cat(rows)
     if similarity == "dot":
         return dot_MN.to(dtype)
-    return cosine(dot_MN, bank.norms(), torch.cat([score.norm_B for score in scores])).to(dtype)
+    return cosine(dot_MN, torch.cat(norms), torch.cat([score.norm_B for score in scores])).to(dtype)
+
+
+def mean_influence(
+    model: nn.Module,
+    train: Iterable[Batch],
+    test: Iterable[Batch],
+    groups: Sequence[int],
+    similarity: Similarity = "dot",
+    loss: Loss | None = None,
+    parameters: ParameterFilter | None = None,
+) -> Tensor:
+    """Mean influence of every training example on each group of test examples, a language's for instance.
+
+    Equal to `pairwise_influence` averaged over the test examples of a group, at the cost of one test example for each
+    group, whatever the number of test examples: the mean of the (for cosine: normalised) test gradients is itself one
+    row of the bank. Two passes over the test examples for cosine, one for dot.
+
+    Args:
+        groups: for each test example the number of its group, 0 to G - 1; the other arguments as for
+            `pairwise_influence`.
+
+    Returns: [G, n_train], in the model's floating type.
+    Raises: GradientError as `pairwise_influence`, or if the groups do not fit the test examples.
+    """
+    _check_similarity(similarity)
+    tests = list(test)
+    group_M = _checked_groups(groups, sum(map(batch_size, tests)))
+    weight_M = 1.0 / torch.bincount(group_M).double()[group_M]
+    with GradientEngine(model, loss=loss, parameters=parameters) as engine:
+        if similarity == "cosine":
+            norm_M = torch.cat([squared_norms(engine, batch) for batch in tests]).sqrt()
+            weight_M = torch.where(norm_M > 0, weight_M / norm_M.clamp_min(1e-300), 0.0)
+        scores = _pass(engine, fill_means(engine, tests, group_M, weight_M), train)
+        dtype = engine.dtype
+    mean_GN = torch.cat([score.dot_MB for score in scores], dim=1)
+    if similarity == "cosine":
+        norm_N = torch.cat([score.norm_B for score in scores])
+        mean_GN = torch.where(norm_N > 0, mean_GN / norm_N.clamp_min(1e-300), 0.0)
+    return mean_GN.to(dtype)
+
+
+def _check_similarity(similarity: str) -> None:
+    if similarity not in ("dot", "cosine"):
+        raise GradientError(f'similarity is "{similarity}"; expected "dot" or "cosine"')
+
+
+def _checked_groups(groups: Sequence[int], tests: int) -> Tensor:
+    if len(groups) != tests or tests == 0:
+        raise GradientError(
+            f"there are {len(groups)} groups for {tests} test examples; expected one for each"
+        )
+    group_M = torch.tensor(list(groups))
+    if int(group_M.min()) < 0 or bool((torch.bincount(group_M) == 0).any()):
+        raise GradientError(
+            "groups must be numbered from 0 without gaps: a group without examples has no mean"
+        )
+    return group_M
+
+
+def _pass(engine: GradientEngine, bank: Bank, train: Iterable[Batch]) -> list[BatchScores]:
+    scores = [score_batch(engine, bank, batch) for batch in train]
+    if not scores:
+        raise GradientError("there is no training batch (an iterator that was already consumed?)")
+    return scores
+
+
+def _blocks(
+    engine: GradientEngine, tests: list[Batch], nbytes: int, bank_dtype: BankDtype
+) -> list[list[Batch]]:
+    """The test batches, cut so that each block's gradients fit the memory."""
+    tokens = max(
+        (value.shape[1] for batch in tests for value in batch.values() if value.dim() == 2),
+        default=1,
+    )
+    examples = sum(map(batch_size, tests))
+    if not examples:
+        return [tests]
+    size = examples_at_once(engine.selection, tokens, examples, nbytes, bank_dtype)
+    if size >= examples:
+        return [tests]
+    blocks: list[list[Batch]] = [[]]
+    room = size
+    for batch in tests:
+        start = 0
+        while start < batch_size(batch):
+            if room == 0:
+                blocks.append([])
+                room = size
+            stop = min(start + room, batch_size(batch))
+            blocks[-1].append(slice_batch(batch, start, stop))
+            room -= stop - start
+            start = stop
+    warnings.warn(
+        f"the gradients of {examples} test examples do not fit {readable(nbytes)} at once: the training set is "
+        f"passed over {len(blocks)} times. Raise memory=, or compare with means (mean_influence)",
+        SprachbundWarning,
+        stacklevel=3,
+    )
+    return blocks

@@ -16,6 +16,8 @@ class Selection:
 
     parameters: dict[str, nn.Parameter]
     trainable: int
+    tables: frozenset[str]
+    """Those that embeddings hold: their gradients touch few rows."""
 
     @property
     def attributed(self) -> int:
@@ -47,7 +49,12 @@ def select_parameters(model: nn.Module, wanted: ParameterFilter | None) -> Selec
     if not chosen:
         cause = "every parameter is frozen" if not trainable else "the filter leaves none"
         raise GradientError(f"no parameter to attribute: {cause} (requires_grad, parameters=)")
-    return Selection(chosen, sum(parameter.numel() for parameter in trainable.values()))
+    embedded = {p for module, _, p in owners(model) if isinstance(module, nn.Embedding)}
+    return Selection(
+        parameters=chosen,
+        trainable=sum(parameter.numel() for parameter in trainable.values()),
+        tables=frozenset(name for name, parameter in chosen.items() if parameter in embedded),
+    )
 
 
 def owners(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
@@ -55,10 +62,3 @@ def owners(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
     for module in model.modules():
         for local_name, parameter in module.named_parameters(recurse=False):
             yield module, local_name, parameter
-
-
-def embedding_tables(model: nn.Module) -> frozenset[nn.Parameter]:
-    """The parameters that embeddings hold: their gradients touch few rows."""
-    return frozenset(
-        parameter for module, _, parameter in owners(model) if isinstance(module, nn.Embedding)
-    )

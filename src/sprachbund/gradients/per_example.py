@@ -113,9 +113,7 @@ class RowGradient:
         if self.padding_idx is not None:  # autograd gives this row no gradient either
             kept = ids != self.padding_idx
             example, ids, values = example[kept], ids[kept], values[kept]
-        keys, entry = torch.unique(ids * batch + example, return_inverse=True)
-        summed = values.new_zeros(len(keys), values.shape[1]).index_add_(0, entry, values)
-        return SparseRows(row=keys // batch, example=keys % batch, values_ED=summed)
+        return SparseRows.coalesced(ids, example, values, batch)
 
     def squared_norm(self) -> Tensor:
         return self.coalesced.squared_norm(self.batch_size)
@@ -133,6 +131,15 @@ class SparseRows:
     row: Tensor
     example: Tensor
     values_ED: Tensor
+
+    @classmethod
+    def coalesced(
+        cls, row: Tensor, example: Tensor, values_ED: Tensor, examples: int
+    ) -> "SparseRows":
+        """Entries in any order, with repetitions that add up, of examples [0, `examples`)."""
+        keys, entry = torch.unique(row * examples + example, return_inverse=True)
+        summed = values_ED.new_zeros(len(keys), values_ED.shape[1]).index_add_(0, entry, values_ED)
+        return cls(keys // examples, keys % examples, summed)
 
     def squared_norm(self, batch_size: int) -> Tensor:
         """[batch_size] float64."""

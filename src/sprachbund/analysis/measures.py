@@ -1,0 +1,206 @@
+"""What one score matrix says of each test example, by training language.
+
+A score matrix is [test, train] with the coordinates of the examples: `Influence.total()`,
+`Influence.at(step)`, or either with something taken out of it. Values stay one for each test
+example, because the statistics resample test examples; `by_test_language` averages them.
+"""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+import xarray as xr
+
+from sprachbund.analysis.labels import (
+    example_coords,
+    in_order,
+    language_codes,
+    language_coords,
+    language_dims,
+)
+from sprachbund.errors import InfluenceError
+from sprachbund.influence import Sign
+
+KS = (10, 25, 50, 100, 250)
+
+
+def top_shares(
+    scores: xr.DataArray, ks: Sequence[int] = KS, sign: Sign = "proponents"
+) -> xr.DataArray:
+    """Percentage of each test example's top k that each training language contributes.
+
+    Choenni et al. (2023), section 6, for several k from one ranking.
+
+    Returns: [k, test, train_language], percent; sums to 100 over languages. `expected_percent`
+    [train_language] is the share of a top k drawn at random.
+    Raises: InfluenceError if a k exceeds the number of training examples.
+    """
+    check_ks(ks, scores.sizes["train"])
+    return shares_of_ranking(ranking(scores, max(ks), sign), scores["train_language"], ks)
+
+
+def mass_share(scores: xr.DataArray, sign: Sign = "proponents") -> xr.DataArray:
+    """Percentage of each test example's positive influence that each training language holds.
+
+    Sums of scores above zero, not counts: one strong proponent weighs as much as it is strong. For
+    opponents, of the scores below zero. Scores that are shuffled over the training examples hold
+    the share that the language has of the training set: `expected_percent`.
+
+    Returns: [test, train_language], percent; sums to 100 over languages. NaN for a test example
+    that no training example speaks for.
+    """
+    shares = _sum_by_language(mass_weights(scores, sign))
+    return shares.assign_coords(chance(scores["train_language"])).rename("mass_percent")
+
+
+def mean_influence(scores: xr.DataArray) -> xr.DataArray:
+    """Mean score over the training examples of each language, in the unit of the scores.
+
+    Returns: [test, train_language], float64.
+    """
+    sums = _sum_by_language(scores.astype(np.float64))
+    counts = chance(scores["train_language"])["n_train"]
+    return (sums / counts).assign_coords(n_train=counts).rename("mean_influence")
+
+
+def top_weights(scores: xr.DataArray, k: int, sign: Sign = "proponents") -> xr.DataArray:
+    """What each training example adds to the top-k share of its language: 100 / k, or 0.
+
+    Returns: [test, train], percent; sums to 100 over training examples.
+    Raises: InfluenceError if k exceeds the number of training examples.
+    """
+    first = ranking(scores, k, sign).values
+    weights = np.zeros(scores.transpose("test", "train").shape)
+    np.put_along_axis(weights, first, 100.0 / k, axis=1)
+    return scores.transpose("test", "train").copy(deep=False, data=weights).rename("top_percent")
+
+
+def mass_weights(scores: xr.DataArray, sign: Sign = "proponents") -> xr.DataArray:
+    """What each training example adds to the mass share of its language.
+
+    Returns: [test, train], percent; sums to 100 over training examples, or all NaN for a test
+    example that no training example speaks for.
+    """
+    _check_sign(sign)
+    values = scores.transpose("test", "train")
+    signed = values.values.astype(np.float64) * (1.0 if sign == "proponents" else -1.0)
+    mass = np.maximum(signed, 0.0)
+    total = mass.sum(axis=1, keepdims=True)
+    weights = 100.0 * mass / np.where(total > 0, total, np.nan)
+    return values.copy(deep=False, data=weights).rename("mass_percent")
+
+
+def lift(shares: xr.DataArray) -> xr.DataArray:
+    """Share over the share expected by chance; 1 is chance.
+
+    `shares` has the coordinate `expected_percent`, as the shares of this package have. A limit of
+    an interval of shares divides in the same way.
+
+    Returns: the dims of `shares`, a ratio.
+    """
+    ratio = shares / shares["expected_percent"]
+    return ratio.rename("lift").assign_attrs(shares.attrs)
+
+
+def by_test_language(values: xr.DataArray) -> xr.DataArray:
+    """Mean over the test examples of each language, which each count the same.
+
+    `values` is [..., test, ...]. NaN are left out; a language with nothing else is NaN.
+
+    Returns: `test_language` in the place of `test`; `n_test` examples are behind a language.
+    """
+    axis = values.dims.index("test")
+    languages = values["test_language"].values.astype(object)
+    means = []
+    for language in in_order(languages):
+        rows = np.compress(languages == language, values.values, axis=axis).astype(np.float64)
+        known = (~np.isnan(rows)).sum(axis=axis)
+        means.append(np.nansum(rows, axis=axis) / np.where(known > 0, known, np.nan))
+    return xr.DataArray(
+        np.stack(means, axis=axis),
+        dims=language_dims(values),
+        coords=language_coords(values),
+        name=values.name,
+        attrs=values.attrs,
+    )
+
+
+def chance(train_language: xr.DataArray) -> dict[str, xr.DataArray]:
+    """`expected_percent` and `n_train`, both [train_language], from the languages [train]."""
+    codes, languages = language_codes(train_language)
+    counts = np.bincount(codes)
+    coords = {"train_language": languages}
+    return {
+        "expected_percent": xr.DataArray(
+            100.0 * counts / len(codes), dims="train_language", coords=coords
+        ),
+        "n_train": xr.DataArray(counts, dims="train_language", coords=coords),
+    }
+
+
+def ranking(scores: xr.DataArray, k: int, sign: Sign = "proponents") -> xr.DataArray:
+    """Positions of each test example's top-k training examples, first the strongest.
+
+    Equal scores keep the order of the training set, as in `Influence.top_k`.
+
+    Returns: [test, rank] of int, with the coordinates of the test examples.
+    """
+    check_ks((k,), scores.sizes["train"])
+    _check_sign(sign)
+    values = scores.transpose("test", "train").values
+    order = np.argsort(-values if sign == "proponents" else values, axis=1, kind="stable")
+    return xr.DataArray(
+        order[:, :k], dims=("test", "rank"), coords=example_coords(scores), attrs={"sign": sign}
+    )
+
+
+def shares_of_ranking(
+    first: xr.DataArray, train_language: xr.DataArray, ks: Sequence[int]
+) -> xr.DataArray:
+    """Percentage of the first k of a ranking [test, rank] that each language contributes.
+
+    Returns: [k, test, train_language], percent.
+    """
+    codes, languages = language_codes(train_language)
+    n_test, n_languages = first.sizes["test"], len(languages)
+    cells = codes[first.values] + n_languages * np.arange(n_test)[:, None]
+    counts = [np.bincount(cells[:, :k].ravel(), minlength=n_test * n_languages) for k in ks]
+    shares = [100.0 * c.reshape(n_test, n_languages) / k for c, k in zip(counts, ks, strict=True)]
+    return xr.DataArray(
+        np.stack(shares),
+        dims=("k", "test", "train_language"),
+        coords={
+            **example_coords(first),
+            "k": list(ks),
+            "train_language": languages,
+            "expected_percent": chance(train_language)["expected_percent"],
+        },
+        name="share_percent",
+        attrs={"sign": first.attrs["sign"]},
+    )
+
+
+def check_ks(ks: Sequence[int], n_train: int) -> None:
+    """Raise an InfluenceError unless every k can be the top of `n_train` training examples."""
+    if not ks:
+        raise InfluenceError("no k is given: name how many training examples count as the top")
+    for k in ks:
+        if not 1 <= k <= n_train:
+            raise InfluenceError(
+                f"k is {k}, but there are {n_train} training examples; k must lie in 1..{n_train}"
+            )
+
+
+def _sum_by_language(weights: xr.DataArray) -> xr.DataArray:
+    codes, languages = language_codes(weights["train_language"])
+    member = np.equal.outer(codes, np.arange(len(languages))).astype(np.float64)
+    return xr.DataArray(
+        weights.transpose("test", "train").values @ member,
+        dims=("test", "train_language"),
+        coords={**example_coords(weights), "train_language": languages},
+    )
+
+
+def _check_sign(sign: str) -> None:
+    if sign not in get_args(Sign):
+        raise InfluenceError(f'sign is "{sign}"; it must be "proponents" or "opponents"')

@@ -1,0 +1,92 @@
+"""Is the translation of what speaks for a test example found by its influence too?"""
+
+import numpy as np
+import xarray as xr
+
+from sprachbund.analysis.labels import example_coords
+from sprachbund.analysis.measures import check_ks, ranking
+from sprachbund.analysis.parallel import Codes, Parallel, find_translations
+from sprachbund.analysis.statistics import PERCENT, ratio_intervals
+
+
+def translation_ranks(scores: xr.DataArray, k: int = 100) -> xr.DataArray:
+    """Where the translations of own-language proponents stand among the examples of their language.
+
+    `scores` is [test, train]. For each test example, its own-language proponents (those among its
+    top k, in order), and of the translation of each into every other language: its rank, from
+    1, among all the training examples of that language.
+
+    Returns: [test, proponent, train_language]; `proponent` counts from 1. NaN where a test
+    example has fewer own-language proponents, where there is no translation, and for the
+    own language. `n_train` [train_language] is the number of examples that are ranked.
+    Raises: InfluenceError as `reinforcement`.
+    """
+    check_ks((k,), scores.sizes["train"])
+    data = find_translations(scores)
+    ranks_MN = _ranks_in_language(data)
+    n_test, n_languages = len(data.own_M), len(data.languages)
+    result = np.full((n_test, k, n_languages), np.nan)
+    for m, first in enumerate(ranking(data.scores, k).values):
+        own = first[data.language_N[first] == data.own_M[m]]
+        items = data.item_N[own]
+        positions = np.where(items[:, None] >= 0, data.translation_IL[items], -1)
+        known = (positions >= 0) & data.shared_ML[m]
+        result[m, : len(own)][known] = ranks_MN[m, positions[known]]
+    return xr.DataArray(
+        result,
+        dims=("test", "proponent", "train_language"),
+        coords={
+            **example_coords(data.scores),
+            "proponent": np.arange(1, k + 1),
+            "train_language": data.languages,
+            "n_train": ("train_language", np.bincount(data.language_N)),
+        },
+        name="rank",
+        attrs={"k": k, "left_out": data.left_out},
+    )
+
+
+def translation_retrieval(ranks: xr.DataArray, first: int = 10) -> xr.Dataset:
+    """How well translations are found by influence, by language pair.
+
+    `ranks` as `translation_ranks` returns them. All own-language proponents of a language's test
+    examples together.
+
+    Returns: [test_language, train_language]: `rank_percent`, the mean of (rank - 1/2) / number of
+    examples (50 by chance, near 0 if translations are found); `found_percent`, how many are among
+    the `first` of their language, with `found_chance_percent`; `_low` and `_high` of both;
+    `n_translations` that were looked for. NaN where there were none.
+    """
+    known = ranks.notnull()
+    n_train = ranks["n_train"]
+    looked_for = known.sum("proponent")
+    percentile = ((ranks - 0.5) / n_train).sum("proponent")
+    rates = {
+        "rank_percent": ratio_intervals(100.0 * percentile, looked_for, PERCENT),
+        "found_percent": ratio_intervals(
+            100.0 * ((ranks <= first) & known).sum("proponent"), looked_for, PERCENT
+        ),
+    }
+    variables = {name: rate["mean"] for name, rate in rates.items()}
+    for name, rate in rates.items():
+        variables |= {f"{name}_{limit}": rate[limit] for limit in ("low", "high")}
+    chance = 100.0 * n_train.clip(max=first) / n_train
+    languages = rates["rank_percent"]["test_language"].values
+    variables["found_chance_percent"] = chance
+    variables["n_translations"] = (
+        looked_for.groupby("test_language").sum().sel(test_language=languages)
+    )
+    return xr.Dataset(variables, attrs={**ranks.attrs, "first": first})
+
+
+def _ranks_in_language(data: Parallel) -> Codes:
+    """Rank, from 1, of each training example among those of its language, [test, train]."""
+    values = data.scores.transpose("test", "train").values
+    ranks_MN = np.empty(values.shape, dtype=np.intp)
+    for code in range(len(data.languages)):
+        (columns,) = np.nonzero(data.language_N == code)
+        order = np.argsort(-values[:, columns], axis=1, kind="stable")
+        ranks = np.empty_like(order)
+        np.put_along_axis(ranks, order, np.arange(1, len(columns) + 1)[None], axis=1)
+        ranks_MN[:, columns] = ranks
+    return ranks_MN

@@ -1,0 +1,98 @@
+"""Banks of embedding tables, alone or tied to a linear head: only rows that two examples share count."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from sprachbund.gradients.parameter_bank import ParameterBank, Placement
+from sprachbund.gradients.per_example import (
+    PerExampleGradient,
+    RowGradient,
+    SparseRows,
+    TiedGradient,
+)
+
+_PAIRS_AT_ONCE = 64
+
+
+class RowBank(ParameterBank):
+    """Gradients of one embedding table: only rows that both examples touch contribute."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._parts: list[SparseRows] = []
+        self._sorted: SparseRows | None = None
+
+    def append(self, placement: Placement, gradient: PerExampleGradient) -> Tensor:
+        assert isinstance(gradient, RowGradient)
+        self._parts.append(placement.place(gradient.coalesced))
+        return gradient.squared_norm()
+
+    def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
+        """Frequent rows by a small product each, rare ones pair by pair and all at once."""
+        assert isinstance(gradient, RowGradient)
+        bank, batch = self._by_row(), gradient.coalesced
+        scores = batch.values_ED.new_zeros(self.size, gradient.batch_size)
+        rows, count = torch.unique_consecutive(batch.row, return_counts=True)
+        first = count.cumsum(0) - count
+        bank_first = torch.searchsorted(bank.row, rows)
+        bank_count = torch.searchsorted(bank.row, rows, right=True) - bank_first
+        pairs = count * bank_count
+        spans = torch.stack([bank_first, bank_count, first, count], dim=1)
+        for start, length, here, entries in spans[pairs > _PAIRS_AT_ONCE].tolist():
+            bank_span, span = slice(start, start + length), slice(here, here + entries)
+            products = bank.values_ED[bank_span] @ batch.values_ED[span].T
+            scores[bank.example[bank_span, None], batch.example[None, span]] += products
+        rare = (pairs > 0) & (pairs <= _PAIRS_AT_ONCE)
+        self._add_pairs(scores, batch, spans[rare])
+        return scores, gradient.squared_norm()
+
+    def _add_pairs(self, scores: Tensor, batch: SparseRows, spans_R4: Tensor) -> None:
+        bank = self._by_row()
+        bank_first, bank_count, first, count = spans_R4.unbind(1)
+        pairs = bank_count * count
+        span = torch.repeat_interleave(pairs)
+        within = torch.arange(len(span), device=span.device) - (pairs.cumsum(0) - pairs)[span]
+        there = bank_first[span] + within // count[span]
+        here = first[span] + within % count[span]
+        products = (bank.values_ED[there] * batch.values_ED[here]).sum(1)
+        scores.index_put_((bank.example[there], batch.example[here]), products, accumulate=True)
+
+    def _by_row(self) -> SparseRows:
+        if self._sorted is None:
+            parts, self._parts = self._parts, []
+            self._sorted = SparseRows.coalesced(
+                torch.cat([part.row for part in parts]),
+                torch.cat([part.example for part in parts]),
+                torch.cat([part.values_ED for part in parts]),
+                self.size,
+            )
+        return self._sorted
+
+    def _kept(self) -> Iterator[Tensor]:
+        yield self._by_row().values_ED
+
+
+class TiedBank(ParameterBank):
+    """Gradients of a table that is embedding and head at once, as they came."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._parts: list[tuple[Placement, TiedGradient]] = []
+
+    def append(self, placement: Placement, gradient: PerExampleGradient) -> Tensor:
+        assert isinstance(gradient, TiedGradient)
+        self._parts.append((placement, gradient))
+        return gradient.squared_norm()
+
+    def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
+        assert isinstance(gradient, TiedGradient)
+        scores_MB = gradient.rows.rows_BTD.new_zeros(self.size, gradient.batch_size)
+        for placement, part in self._parts:
+            placement.add_rows(scores_MB, part.inner(gradient))
+        return scores_MB, gradient.squared_norm()
+
+    def _kept(self) -> Iterator[Tensor]:
+        for _, part in self._parts:
+            yield from (part.rows.rows_BTD, part.outer.left_BTO, part.outer.right_BTI)

@@ -1,0 +1,96 @@
+"""From batches to a bank, and from a bank and a batch to scores: one pass of the engine each."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sprachbund.errors import GradientError
+from sprachbund.gradients.bank import Bank
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.losses import Batch, batch_size
+from sprachbund.gradients.parameter_bank import Each, Means
+from sprachbund.gradients.per_example import PerExampleGradient
+
+
+@dataclass(frozen=True)
+class BatchScores:
+    """What one pass over a training batch yields, all float64."""
+
+    dot_MB: Tensor
+    norm_B: Tensor
+    loss_B: Tensor
+
+
+@dataclass(frozen=True)
+class FilledBank:
+    """The bank of some test examples, in order, their gradient norms and their losses, [M] float64."""
+
+    bank: Bank
+    norm_M: Tensor
+    loss_M: Tensor
+
+
+def fill_bank(
+    engine: GradientEngine, batches: Iterable[Batch], dtype: torch.dtype | None = None
+) -> FilledBank:
+    """One pass over the test examples. Written-out gradients are kept in `dtype`, by default the model's."""
+    test = list(batches)
+    if not test:
+        raise GradientError("there is no test batch (an iterator that was already consumed?)")
+    bank = Bank(sum(map(batch_size, test)), dtype)
+    norms, losses, start = [], [], 0
+    for batch in test:
+        size = batch_size(batch)
+        squared_norm_B = torch.zeros(size, dtype=torch.float64, device=engine.device)
+        losses.append(engine.per_example(batch, bank.adding(Each(start), squared_norm_B)))
+        norms.append(squared_norm_B.sqrt())
+        start += size
+    return FilledBank(bank, torch.cat(norms).cpu(), torch.cat(losses).cpu().double())
+
+
+def score_batch(engine: GradientEngine, bank: Bank, batch: Batch) -> BatchScores:
+    """Inner products of every test gradient with every gradient of the batch, and the latter's norms."""
+    size = batch_size(batch)
+    dot_MB = torch.zeros(bank.size, size, dtype=torch.float64, device=engine.device)
+    squared_norm_B = torch.zeros(size, dtype=torch.float64, device=engine.device)
+
+    def contract(name: str, gradient: PerExampleGradient) -> None:
+        nonlocal dot_MB, squared_norm_B
+        products, squares = bank.contract(name, gradient)
+        dot_MB += products
+        squared_norm_B += squares
+
+    losses = engine.per_example(batch, contract)
+    return BatchScores(dot_MB.cpu(), squared_norm_B.sqrt().cpu(), losses.cpu().double())
+
+
+def fill_means(
+    engine: GradientEngine,
+    batches: Iterable[Batch],
+    group_M: Tensor,
+    weight_M: Tensor,
+    dtype: torch.dtype | None = None,
+) -> Bank:
+    """The bank of weighted sums of test gradients: example m adds weight[m] times its gradient to row group[m]."""
+    bank, start = Bank(int(group_M.max()) + 1, dtype), 0
+    for batch in batches:
+        span = slice(start, start + batch_size(batch))
+        placement = Means(group_M[span].to(engine.device), weight_M[span].to(engine.device))
+        ignored = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
+        engine.per_example(batch, bank.adding(placement, ignored))
+        start = span.stop
+    return bank
+
+
+def squared_norms(engine: GradientEngine, batch: Batch) -> Tensor:
+    """Squared gradient norm of each example over all parameters, [B] float64."""
+    total_B = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
+
+    def add(_name: str, gradient: PerExampleGradient) -> None:
+        nonlocal total_B
+        total_B += gradient.squared_norm()
+
+    engine.per_example(batch, add)
+    return total_B.cpu()

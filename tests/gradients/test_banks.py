@@ -1,0 +1,122 @@
+"""What the bank may be asked for beside one row for each test example: less memory, or means of many examples."""
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import builders
+import oracle
+from sprachbund.errors import ConfigurationError, GradientError, SprachbundWarning
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.memory import bank_nbytes, examples_at_once
+from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
+from sprachbund.gradients.scoring import fill_bank
+
+TRAIN, TEST = builders.examples(9, seed=1), builders.examples(6, seed=2)
+LONG = builders.examples(6, longest=60, seed=4)
+
+
+def test_a_bank_that_does_not_fit_is_scored_in_blocks_and_says_so():
+    model = builders.xlm_roberta(torch.float64)
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 4)
+    with GradientEngine(model) as engine:
+        room = bank_nbytes(engine.selection, 20, 2, "float32")
+    with pytest.warns(SprachbundWarning, match="passed over 3 times"):
+        found = pairwise_influence(model, train, test, "cosine", memory=str(room))
+    assert oracle.relative_error(found, oracle.influence(model, train, test, "cosine")) < 1e-10
+
+
+def test_a_memory_too_small_for_one_example_is_an_error_that_says_what_it_takes():
+    model = builders.xlm_roberta()
+    with pytest.raises(ConfigurationError, match="5 KiB, but those of one test example take"):
+        pairwise_influence(
+            model, builders.batches(TRAIN, 4), builders.batches(TEST, 4), memory="5KiB"
+        )
+
+
+def test_training_batches_that_cannot_be_passed_over_twice_are_an_error():
+    model = builders.xlm_roberta()
+    with GradientEngine(model) as engine:
+        room = bank_nbytes(engine.selection, 20, 3, "float32")
+    once, test = iter(builders.batches(TRAIN, 4)), builders.batches(TEST, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SprachbundWarning)
+        with pytest.raises(GradientError, match="already consumed"):
+            pairwise_influence(model, once, test, memory=str(room))
+
+
+@pytest.mark.parametrize("rows", [TEST, LONG])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_bank_takes_no_more_memory_than_foretold(rows, dtype):
+    model = builders.xlm_roberta()
+    longest = max(len(row["input_ids"]) for row in rows)
+    with GradientEngine(model) as engine:
+        kept = torch.bfloat16 if dtype == "bfloat16" else None
+        bank = fill_bank(engine, builders.batches(rows, 3), kept).bank
+        foretold = bank_nbytes(engine.selection, longest, len(rows), dtype)
+    assert 0.3 * foretold < bank.nbytes <= foretold
+
+
+@pytest.mark.parametrize("passes", [1, 2, 5])
+def test_blocks_are_as_few_and_as_even_as_the_memory_allows(passes):
+    with GradientEngine(builders.xlm_roberta()) as engine:
+        size = -(-40 // passes)
+        room = bank_nbytes(engine.selection, 20, size, "float32")
+        assert examples_at_once(engine.selection, 20, 40, room, "float32") == size
+
+
+def test_a_bfloat16_bank_keeps_three_digits_and_the_ranks_of_clear_winners():
+    model = builders.xlm_roberta()
+    train, test = builders.batches(builders.examples(40, 60, seed=5), 8), builders.batches(LONG, 6)
+    exact = pairwise_influence(model, train, test, "cosine")
+    rounded = pairwise_influence(model, train, test, "cosine", bank_dtype="bfloat16")
+    assert 0 < oracle.relative_error(rounded, exact.double()) < 4e-3
+    assert torch.equal(exact.argmax(dim=1), rounded.argmax(dim=1))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    groups=st.lists(st.integers(0, 2), min_size=6, max_size=6).filter(
+        lambda g: set(g) == {0, 1, 2}
+    ),
+    similarity=st.sampled_from(["dot", "cosine"]),
+    longest=st.sampled_from([5, 60]),
+    size=st.integers(1, 6),
+)
+def test_means_equal_the_mean_of_the_pairwise_scores(groups, similarity, longest, size):
+    model = builders.xlm_roberta(torch.float64)
+    rows = builders.examples(6, longest, seed=7)
+    train, test = builders.batches(TRAIN, 4), builders.batches(rows, size)
+    found = mean_influence(model, train, test, groups, similarity)
+    scores = oracle.influence(model, train, test, similarity)
+    for group in range(3):
+        chosen = [position for position, of in enumerate(groups) if of == group]
+        assert oracle.relative_error(found[group], scores[chosen].mean(0)) < 1e-10
+
+
+def test_means_of_a_model_with_tied_tables_and_shared_parameters_are_exact():
+    from architectures import ARCHITECTURES, collate
+
+    for name in ("bert-mlm, tied", "deberta-v2"):
+        model = ARCHITECTURES[name].model(torch.float32)
+        train, test = [collate(TRAIN, name)], [collate(TEST, name)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SprachbundWarning)
+            found = mean_influence(model, train, test, [0, 0, 0, 1, 1, 1], "cosine")
+        scores = oracle.influence(model, train, test, "cosine")
+        expected = torch.stack([scores[:3].mean(0), scores[3:].mean(0)])
+        assert oracle.relative_error(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [([0, 1], "2 groups for 6"), ([0, 0, 0, 2, 2, 2], "without gaps"), ([-1] * 6, "without gaps")],
+)
+def test_groups_that_do_not_fit_are_an_error(groups, message):
+    with pytest.raises(GradientError, match=message):
+        mean_influence(
+            builders.xlm_roberta(), builders.batches(TRAIN, 4), builders.batches(TEST, 4), groups
+        )
