@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sprachbund.analysis.config import AnalysisConfig
+from sprachbund.analysis.config import LANG2VEC, AnalysisConfig
 from sprachbund.attribution import AttributionConfig
 from sprachbund.data.config import DataConfig
 from sprachbund.data.files import near_names
 from sprachbund.data.languages import normalise
 from sprachbund.errors import ConfigurationError, SprachbundError
 from sprachbund.finetuning import FinetuningConfig
+from sprachbund.index.config import IndexConfig
 from sprachbund.misconfiguration import first_problem, yaml_problem
 from sprachbund.modeling import ModelConfig
 
@@ -89,6 +90,7 @@ class StudyConfig(BaseModel):
     finetuning: FinetuningConfig = FinetuningConfig()
     attribution: AttributionConfig = AttributionConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    index: IndexConfig = IndexConfig()
 
     @field_validator("train_per_language")
     @classmethod
@@ -124,7 +126,17 @@ class StudyConfig(BaseModel):
                 update[name] = part.model_copy(update={"path": path})
         if data.hub and (base / data.hub).is_dir():
             update["hub"] = str((base / data.hub).resolve())
-        return self.model_copy(update={"model": model, "data": data.model_copy(update=update)})
+        analysis = self.analysis
+        if analysis.distances not in ("", LANG2VEC):
+            path = str((base / analysis.distances).resolve())
+            analysis = analysis.model_copy(update={"distances": path})
+        return self.model_copy(
+            update={
+                "model": model,
+                "data": data.model_copy(update=update),
+                "analysis": analysis,
+            }
+        )
 
     def as_yaml(self) -> str:
         """The study file with every default written out."""

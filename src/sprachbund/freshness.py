@@ -1,6 +1,5 @@
 """What each stage of a study was made from, so that what has not changed is not done again."""
 
-import errno
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -8,15 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sprachbund.errors import StudyError
-
-_REMEDIES = {
-    errno.ENOSPC: "free some space, then run again",
-    errno.EDQUOT: "free some space, then run again",
-    errno.EACCES: "allow writing there, or choose another folder with --output",
-    errno.EPERM: "allow writing there, or choose another folder with --output",
-    errno.EROFS: "choose another folder with --output",
-}
+from sprachbund.writing import write_text
 
 
 def fingerprint(*parts: Any) -> str:
@@ -62,23 +53,3 @@ class StageRecord:
             "outputs": [path.relative_to(self.folder).as_posix() for path in outputs],
         }
         write_text(self._path, json.dumps(record, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises: StudyError if the disk refuses."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise StudyError(f"{path}: {write_problem(path, error)}") from error
-
-
-def write_problem(path: Path, error: OSError) -> str:
-    """Why a file cannot be written, and what helps."""
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        file = next(parent for parent in path.parents if parent.exists())
-        return f"cannot be written: {file} is a file, but must be a folder; choose another with --output"
-    remedy = _REMEDIES.get(error.errno or 0, "mend it, then run again")
-    return f"cannot be written: {error.strerror or error}; {remedy}; what is finished is kept"

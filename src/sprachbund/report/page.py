@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +15,7 @@ import jinja2
 import vl_convert
 
 from sprachbund import __version__
-from sprachbund.errors import SprachbundWarning, StudyError
+from sprachbund.errors import SprachbundWarning
 from sprachbund.report import charts, formatting, tables
 from sprachbund.report.data import ReportData
 from sprachbund.report.drawing import svg_of
@@ -24,6 +23,7 @@ from sprachbund.report.examples import Shown, choose_examples, shown_examples
 from sprachbund.report.languages import language_label, text_direction
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.summary import Finding, summarise
+from sprachbund.writing import write_text
 
 EXAMPLES_PER_LANGUAGE = 3
 PROPONENTS_PER_EXAMPLE = 8
@@ -66,8 +66,8 @@ def write_report(
     shown = shown_examples(data.first, positions, proponents_per_example)
     page = _render(numbers, drawings, findings, shown, [*data.warnings, *said])
     for name, drawing in drawings.items():
-        _write(path.parent / "figures" / f"{name}.svg", drawing.svg)
-    _write(path, page)
+        write_text(path.parent / "figures" / f"{name}.svg", drawing.svg)
+    write_text(path, page)
     return path
 
 
@@ -203,19 +203,3 @@ def _content_security_policy(script: str) -> str:
 def _inside_script(text: str) -> str:
     """JSON that cannot end the script element that holds it."""
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StudyError(
-            f"{path}: cannot be written: {error.strerror or error}; free space or allow writing, "
-            "then run again"
-        ) from error

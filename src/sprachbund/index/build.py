@@ -1,0 +1,150 @@
+"""Building an index: one pass over the training examples at each checkpoint, then its principal directions.
+
+Sketches are written shard by shard, so that a build that is killed goes on where it stopped; they are removed once a
+checkpoint's compressed vectors stand.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sprachbund.batching import Batcher, EncodedRow
+from sprachbund.data.corpus import Corpus
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.index.config import IndexConfig
+from sprachbund.index.files import Array, IndexFiles, load, save
+from sprachbund.index.gradients import sketch_batch
+from sprachbund.index.index import Index
+from sprachbund.index.principal import principal_directions, sample_positions
+from sprachbund.index.sketch import SignSketch
+from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
+from sprachbund.runs import Checkpoint, Run
+from sprachbund.runs.checkpoint_files import content_fingerprint
+
+_SHARD = 1024
+_TOKENS_PER_BATCH, _EXAMPLES_PER_BATCH = 2048, 32
+
+Progress = Callable[[int, int], None]
+"""Called with the (checkpoint, training example) pairs compressed so far, and their number."""
+
+
+def build_index(
+    run: Run,
+    train: Corpus,
+    path: Path,
+    *,
+    config: IndexConfig,
+    max_length: int = 128,
+    provenance: Mapping[str, Any] | None = None,
+    on_progress: Progress | None = None,
+) -> Index:
+    """Compress the gradient of every training example at every checkpoint of a run into the folder `path`.
+
+    Killed at any moment and called again with the same arguments, it computes what is missing.
+
+    Raises: StudyError if the folder holds another index or cannot be written; GradientError if a gradient would be
+        wrong.
+    """
+    files = IndexFiles(path)
+    files.write_about(
+        {
+            **config.model_dump(),
+            **(provenance or {}),
+            "max_length": max_length,
+            "train": train.fingerprint(),
+            "checkpoints": [
+                {
+                    "path": str(checkpoint.path.resolve()),
+                    "step": checkpoint.step,
+                    "epoch": checkpoint.epoch,
+                    "learning_rate": checkpoint.learning_rate,
+                    "content": content_fingerprint(checkpoint.path),
+                }
+                for checkpoint in run.checkpoints
+            ],
+        }
+    )
+    train.write(path / "train.jsonl")
+    total = len(run.checkpoints) * len(train)
+    for position, checkpoint in enumerate(run.checkpoints):
+
+        def report(examples: int, before: int = position * len(train)) -> None:
+            if on_progress is not None:
+                on_progress(before + examples, total)
+
+        if not files.is_finished(checkpoint.step):
+            _compress(files, checkpoint, train, config, max_length, report)
+        report(len(train))
+    return Index.open(path)
+
+
+def _compress(
+    files: IndexFiles,
+    checkpoint: Checkpoint,
+    train: Corpus,
+    config: IndexConfig,
+    max_length: int,
+    report: Callable[[int], None],
+) -> None:
+    """Sketch what is not sketched yet at one checkpoint, then keep its principal directions only."""
+    starts = range(0, len(train), _SHARD)
+    if any(not files.shard(checkpoint.step, start).exists() for start in starts):
+        tokenizer = load_tokenizer(checkpoint.path)
+        rows = encode(train, tokenizer, max_length)
+        batcher = Batcher(tokenizer, _TOKENS_PER_BATCH, _EXAMPLES_PER_BATCH)
+        model = load_classifier(
+            ModelConfig(path=str(checkpoint.path), max_length=max_length), train.labels, seed=0
+        )
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        with GradientEngine(model) as engine:
+            sketch = SignSketch(config.sketch, config.seed, engine.device)
+            for start in starts:
+                shard = files.shard(checkpoint.step, start)
+                if not shard.exists():
+                    save(
+                        shard, _sketch_shard(engine, sketch, batcher, rows[start : start + _SHARD])
+                    )
+                report(min(start + _SHARD, len(train)))
+    _keep_principal(
+        files, checkpoint.step, [files.shard(checkpoint.step, s) for s in starts], config
+    )
+
+
+def _sketch_shard(
+    engine: GradientEngine, sketch: SignSketch, batcher: Batcher, rows: list[EncodedRow]
+) -> Array:
+    """[n, D + 1] float32: sketches, and in the last column exact norms."""
+    values = torch.zeros(len(rows), sketch.dimension + 1)
+    for positions, batch in batcher(rows):
+        sketch_BD, norm_B = sketch_batch(engine, sketch, batch)
+        values[positions] = torch.cat([sketch_BD, norm_B[:, None]], dim=1)
+    return values.numpy()
+
+
+def _keep_principal(files: IndexFiles, step: int, shards: list[Path], config: IndexConfig) -> None:
+    parts = [load(shard) for shard in shards]
+    sample = torch.from_numpy(
+        np.concatenate(parts)[sample_positions(sum(map(len, parts))).numpy(), :-1]
+    )
+    directions_DR = principal_directions(sample, config.dimension)
+    vectors, norms = zip(*(_project(part, directions_DR) for part in parts), strict=True)
+    save(files.vectors(step), np.concatenate(vectors))
+    save(files.norms(step), np.concatenate(norms))
+    save(files.directions(step), directions_DR.numpy().astype(np.float16))
+    for shard in shards:
+        shard.unlink()
+
+
+def _project(part: Array, directions_DR: Tensor) -> tuple[Array, Array]:
+    """What the kept directions hold of each unit sketch, [n, r] float16; the sketches' and exact norms, [n, 2] float32.
+
+    What the directions leave out counts in the norm: otherwise cosines would be too large.
+    """
+    values = torch.from_numpy(np.array(part))
+    norm_N = values[:, :-1].norm(dim=1)
+    kept_NR = values[:, :-1] @ directions_DR / norm_N.clamp_min(1e-30)[:, None]
+    return kept_NR.numpy().astype(np.float16), torch.stack([norm_N, values[:, -1]], 1).numpy()

@@ -1,0 +1,183 @@
+"""An index: whose training examples a new prediction rests on, estimated at once and settled exactly on demand."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sprachbund.batching import Batcher
+from sprachbund.data.corpus import Corpus
+from sprachbund.errors import InfluenceError
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.losses import Batch
+from sprachbund.gradients.pairwise import Similarity
+from sprachbund.gradients.scoring import fill_bank, score_batch
+from sprachbund.gradients.similarity import cosine
+from sprachbund.index.files import IndexFiles, load
+from sprachbund.index.gradients import sketch_batch
+from sprachbund.index.sketch import SignSketch
+from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
+
+_CANDIDATES_PER_RESULT = 5
+
+
+@dataclass(frozen=True)
+class CompressedCheckpoint:
+    """The training examples' compressed gradients at one checkpoint, in memory."""
+
+    vectors_NR: Tensor
+    norm_N: Tensor
+    directions_DR: Tensor
+
+    def search(self, sketch_QD: Tensor, similarity: Similarity) -> Tensor:
+        """Estimated similarity of queries' sketches with every training example, [Q, N]: one product over memory."""
+        projected_QN: Tensor = (sketch_QD @ self.directions_DR) @ self.vectors_NR.T
+        if similarity == "cosine":
+            norm_Q: Tensor = sketch_QD.norm(dim=1)
+            return projected_QN / norm_Q.clamp_min(1e-30)[:, None]
+        return projected_QN * self.norm_N
+
+
+class Index:
+    """Compressed gradients of a run's training examples at its checkpoints."""
+
+    def __init__(self, path: Path, about: dict[str, Any], train: Corpus) -> None:
+        self.path, self.train = path, train
+        self._about, self._files = about, IndexFiles(path)
+        self._loaded: dict[int, CompressedCheckpoint] = {}
+        self._sketched: SignSketch | None = None
+        self._models: dict[int, tuple[PreTrainedModel, PreTrainedTokenizerBase]] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Index":
+        """Raises: StudyError if there is no index, or an unfinished one."""
+        folder = Path(path)
+        about = IndexFiles(folder).read_about()
+        index = cls(folder, about, Corpus.read(folder / "train.jsonl"))
+        for step in index.steps:
+            load(index._files.directions(step))
+        return index
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The optimizer steps of the checkpoints."""
+        return tuple(checkpoint["step"] for checkpoint in self._about["checkpoints"])
+
+    @cached_property
+    def resolvable_cosine(self) -> float:
+        """Cosines smaller than this cannot be told from zero: 1 / sqrt of the sketch's numbers."""
+        return 1.0 / math.sqrt(self._about["sketch"])
+
+    def query(
+        self, batch: Batch, *, similarity: Similarity = "cosine", step: int | None = None
+    ) -> Tensor:
+        """Estimated similarity of the queries' gradients with every training example's, [Q, N].
+
+        Args:
+            batch: collated queries with `labels` (for a prediction, the predicted class), as `collate` makes them.
+            similarity: "cosine" or "dot", of the compressed gradients.
+            step: the checkpoint, by default the last.
+
+        Raises: InfluenceError for a step without checkpoint; GradientError as attribution does.
+        """
+        step = self._known(step)
+        model, _ = self._model(step)
+        with GradientEngine(model) as engine:
+            sketch_QD, _ = sketch_batch(engine, self._sketch(engine.device), batch)
+        return self.at(step).search(sketch_QD, similarity)
+
+    def top_k(
+        self,
+        batch: Batch,
+        k: int = 10,
+        *,
+        similarity: Similarity = "cosine",
+        step: int | None = None,
+    ) -> pd.DataFrame:
+        """The k strongest proponents of each query: found by estimate, then scored exactly and ordered by that.
+
+        Returns: the columns query (its position in the batch), rank (from 1), id, language, text, label and score,
+            which is exact.
+        Raises: InfluenceError if k is larger than the training set.
+        """
+        if not 1 <= k <= len(self.train):
+            raise InfluenceError(
+                f"k is {k}; expected 1 to {len(self.train)}, the training examples"
+            )
+        count = min(k * _CANDIDATES_PER_RESULT, len(self.train))
+        estimate = self.query(batch, similarity=similarity, step=step)
+        candidates = estimate.topk(count, dim=1).indices
+        union = torch.unique(candidates)
+        exact_QC = self.exact(batch, union.tolist(), similarity=similarity, step=step)
+        columns = torch.searchsorted(union, candidates)
+        scores, order = exact_QC.gather(1, columns).topk(k, dim=1)
+        chosen = candidates.gather(1, order)
+        return self._table(chosen, scores)
+
+    def exact(
+        self,
+        batch: Batch,
+        positions: Sequence[int],
+        *,
+        similarity: Similarity = "cosine",
+        step: int | None = None,
+    ) -> Tensor:
+        """Exact similarity of the queries with the training examples at these positions, [Q, len(positions)]."""
+        step = self._known(step)
+        model, tokenizer = self._model(step)
+        rows = encode(self.train.take(positions), tokenizer, self._about["max_length"])
+        dot = torch.zeros(len(batch["labels"]), len(rows), dtype=torch.float64)
+        norm = torch.zeros(len(rows), dtype=torch.float64)
+        with GradientEngine(model) as engine:
+            filled = fill_bank(engine, [batch])
+            for where, train_batch in Batcher(tokenizer, 2048, 32)(rows):
+                scores = score_batch(engine, filled.bank, train_batch)
+                dot[:, where], norm[where] = scores.dot_MB, scores.norm_B
+        return dot if similarity == "dot" else cosine(dot, filled.norm_M, norm)
+
+    def at(self, step: int) -> CompressedCheckpoint:
+        """One checkpoint's compressed gradients, read into memory on first use."""
+        if step not in self._loaded:
+            vectors, norms, directions = (
+                torch.from_numpy(load(path(step)).astype("float32"))
+                for path in (self._files.vectors, self._files.norms, self._files.directions)
+            )
+            self._loaded[step] = CompressedCheckpoint(vectors, norms[:, 0].contiguous(), directions)
+        return self._loaded[step]
+
+    def _sketch(self, device: torch.device) -> SignSketch:
+        if self._sketched is None or self._sketched.device != device:
+            self._sketched = SignSketch(self._about["sketch"], self._about["seed"], device)
+        return self._sketched
+
+    def _known(self, step: int | None) -> int:
+        step = self.steps[-1] if step is None else step
+        if step not in self.steps:
+            known = ", ".join(map(str, self.steps))
+            raise InfluenceError(f"step {step} has no checkpoint in {self.path}; there are {known}")
+        return step
+
+    def _model(self, step: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        if step not in self._models:
+            path = Path(self._about["checkpoints"][self.steps.index(step)]["path"])
+            config = ModelConfig(path=str(path), max_length=self._about["max_length"])
+            model = load_classifier(config, self.train.labels, seed=0)
+            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            self._models = {step: (model, load_tokenizer(path))}  # one at a time: they are large
+        return self._models[step]
+
+    def _table(self, chosen_QK: Tensor, score_QK: Tensor) -> pd.DataFrame:
+        frame = self.train.frame
+        queries, k = chosen_QK.shape
+        positions = chosen_QK.flatten().tolist()
+        table = frame.iloc[positions][["id", "language", "text", "label"]].reset_index(drop=True)
+        table.insert(0, "query", [query for query in range(queries) for _ in range(k)])
+        table.insert(1, "rank", list(range(1, k + 1)) * queries)
+        return table.assign(score=score_QK.flatten().tolist())

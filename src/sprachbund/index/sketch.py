@@ -1,0 +1,106 @@
+"""Compression of per-example gradients: a seeded sign sketch, the same on every device.
+
+Each entry of the gradient is given a random sign and added into one of d numbers (Weinberger et al. 2009, feature
+hashing). Inner products are kept in expectation, with a standard deviation of about |a| |b| / sqrt(d): cosines below
+1/sqrt(d) cannot be told from zero.
+"""
+
+import zlib
+
+import torch
+from torch import Tensor
+
+from sprachbund.errors import GradientError
+from sprachbund.gradients.buffer import Buffer
+from sprachbund.gradients.per_example import (
+    DenseGradient,
+    OuterGradient,
+    PerExampleGradient,
+    RowGradient,
+    sum_of_squares,
+)
+
+
+class SignSketch:
+    """A linear map from the gradient of all parameters to `dimension` numbers, fixed by `seed` and parameter names."""
+
+    def __init__(self, dimension: int, seed: int, device: torch.device) -> None:
+        self.dimension, self.device = dimension, device
+        self._seed = seed
+        self._signs: dict[str, Tensor] = {}
+        self._buffer = Buffer()
+
+    def add_to(self, sketch_BD: Tensor, name: str, gradient: PerExampleGradient) -> Tensor:
+        """Add one parameter's gradients, compressed, to `sketch_BD`; return their squared norms, [B] float64.
+
+        Raises: GradientError for a table that serves as embedding and head at once.
+        """
+        match gradient:
+            case OuterGradient():
+                return self._add_outer(sketch_BD, name, gradient)
+            case RowGradient():
+                self._add_rows(sketch_BD, name, gradient)
+            case DenseGradient():
+                self._add_flat(sketch_BD, name, gradient.flat(), 0)
+            case _:
+                raise GradientError(
+                    f"{name} serves as embedding and head at once, which an index cannot compress: "
+                    "attribute exactly instead"
+                )
+        return gradient.squared_norm()
+
+    def _add_outer(self, sketch_BD: Tensor, name: str, gradient: OuterGradient) -> Tensor:
+        gradient = gradient.longer_first
+        rows, columns = gradient.shape
+        squared_norm_B = sketch_BD.new_zeros(len(sketch_BD), dtype=torch.float64)
+        step = self._buffer.rows_at_once(gradient.batch_size * columns)
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            shape = gradient.batch_size, stop - start, columns
+            block = gradient.rows(start, stop, self._buffer.view(shape, gradient.left_BTO))
+            self._add_flat(sketch_BD, name, block.flatten(1), start * columns, rows * columns)
+            squared_norm_B += sum_of_squares(block)
+        return squared_norm_B
+
+    def _add_flat(
+        self, sketch_BD: Tensor, name: str, flat_BK: Tensor, first: int, numbers: int | None = None
+    ) -> None:
+        """Entries [first, first + K) of a parameter: entry k goes to number (offset + k) mod d."""
+        signs = self._signs_of(name, numbers or flat_BK.shape[1]).to(flat_BK.dtype)
+        position = self._offset(name) + first
+        done = 0
+        while done < flat_BK.shape[1]:
+            bucket = (position + done) % self.dimension
+            length = min(self.dimension - bucket, flat_BK.shape[1] - done)
+            span = slice(done, done + length)
+            target = sketch_BD[:, bucket : bucket + length]
+            target.addcmul_(flat_BK[:, span], signs[first + done : first + done + length])
+            done += length
+
+    def _add_rows(self, sketch_BD: Tensor, name: str, gradient: RowGradient) -> None:
+        """Row r of a table is turned by a random offset of its own, so that the table's signs need not exist."""
+        entries = gradient.coalesced
+        width = entries.values_ED.shape[1]
+        random = torch.Generator().manual_seed(self._seed_of(name))
+        offset_V = torch.randint(0, self.dimension, (gradient.table_rows,), generator=random)
+        sign_V = torch.randint(0, 2, (gradient.table_rows,), generator=random) * 2 - 1
+        sign_D = self._signs_of(name, width).to(entries.values_ED.dtype)
+        row = entries.row.to("cpu")
+        column = torch.arange(width, device=self.device)
+        bucket_ED = (offset_V[row].to(self.device)[:, None] + column) % self.dimension
+        values_ED = entries.values_ED * sign_D * sign_V[row].to(entries.values_ED)[:, None]
+        index = entries.example[:, None] * self.dimension + bucket_ED
+        sketch_BD.view(-1).index_add_(0, index.flatten(), values_ED.flatten())
+
+    def _signs_of(self, name: str, numbers: int) -> Tensor:
+        if name not in self._signs:
+            random = torch.Generator().manual_seed(self._seed_of(name))
+            signs = torch.randint(0, 2, (numbers,), generator=random, dtype=torch.int8) * 2 - 1
+            self._signs[name] = signs.float().to(self.device)
+        return self._signs[name]
+
+    def _offset(self, name: str) -> int:
+        return self._seed_of(name) % self.dimension
+
+    def _seed_of(self, name: str) -> int:
+        return zlib.crc32(f"{self._seed} {name}".encode())

@@ -1,0 +1,189 @@
+"""The index of a run: its estimates against exact scores, its top k, and what happens when it is cut short."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+import oracle
+from sprachbund.analysis.config import AnalysisConfig
+from sprachbund.configuration import LanguagesConfig, StudyConfig
+from sprachbund.data.config import DataConfig
+from sprachbund.embedded.model import unpack_model
+from sprachbund.errors import InfluenceError, StudyError
+from sprachbund.finetuning import FinetuningConfig
+from sprachbund.index import Index, IndexConfig, build, build_index
+from sprachbund.modeling import ModelConfig, collate, encode, load_tokenizer
+from sprachbund.runs import Run
+from sprachbund.study import Study
+
+CONFIG = IndexConfig(sketch=4096, dimension=64)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    """A pre-trained model's run on real text: the gradients of a random one are all parallel."""
+    folder = tmp_path_factory.mktemp("study")
+    config = StudyConfig(
+        model=ModelConfig(path=str(unpack_model(folder / "model")), max_length=32),
+        data=DataConfig.model_validate({"embedded": "emoji"}),
+        languages=LanguagesConfig(train=("en", "de", "ru"), test=("en", "ru")),
+        train_per_language=20,
+        test_per_language=3,
+        evaluation_per_language=3,
+        finetuning=FinetuningConfig(epochs=2, learning_rate=5e-4, batch_size=16),
+        analysis=AnalysisConfig(k=10),
+        index=CONFIG,
+    )
+    study = Study(config, folder, base=folder)
+    study.prepare()
+    study.finetune()
+    return study
+
+
+@pytest.fixture(scope="module")
+def run(study) -> Run:
+    return Run.open(study.folder / "runs" / "seed-0")
+
+
+@pytest.fixture(scope="module")
+def index(study) -> Index:
+    study.index()
+    assert study.is_fresh("index")
+    return Index.open(study.index_path(0))
+
+
+@pytest.fixture(scope="module")
+def queries(study, run) -> dict[str, torch.Tensor]:
+    tokenizer = load_tokenizer(run.checkpoints[-1].path)
+    return collate(encode(study.data.test, tokenizer, 32), tokenizer)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Exact inner products of queries and training examples at the last checkpoint, and products of their norms."""
+
+    dot: torch.Tensor
+    scale: torch.Tensor
+
+
+@pytest.fixture(scope="module")
+def truth(run, index, queries) -> Truth:
+    path = run.checkpoints[-1].path
+    model = AutoModelForSequenceClassification.from_pretrained(path).eval()
+    tokenizer = load_tokenizer(path)
+    train = collate(encode(index.train, tokenizer, 32), tokenizer)
+    test_MP = oracle.gradients(model, [queries]).float()
+    train_NP = oracle.gradients(model, [train]).float()
+    scale = test_MP.norm(dim=1)[:, None] * train_NP.norm(dim=1)[None, :]
+    return Truth((test_MP @ train_NP.T).double(), scale.double())
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_estimates_are_off_by_about_the_resolvable_cosine(index, queries, truth, similarity):
+    found = index.query(queries, similarity=similarity).double()
+    found = found if similarity == "cosine" else found / truth.scale
+    error = found - truth.dot / truth.scale
+    assert index.resolvable_cosine == pytest.approx(1 / 64)
+    assert float(error.square().mean().sqrt()) < 1.6 * index.resolvable_cosine
+    assert float((truth.dot / truth.scale).std()) > 5 * index.resolvable_cosine, (
+        "or it says nothing"
+    )
+
+
+def test_every_checkpoint_can_be_asked(index, queries):
+    estimates = [index.query(queries, step=step) for step in index.steps]
+    assert len(estimates) == 3
+    assert not torch.allclose(estimates[0], estimates[2])
+
+
+def test_the_top_k_is_the_exact_one_with_exact_scores(index, queries, truth):
+    table = index.top_k(queries, k=3)
+    for query, rows in table.groupby("query"):
+        scores, positions = (truth.dot / truth.scale)[query].topk(3)
+        assert rows["id"].tolist() == index.train.frame["id"].iloc[positions.tolist()].tolist()
+        assert rows["score"].tolist() == pytest.approx(scores.tolist(), rel=1e-4)
+        assert rows["rank"].tolist() == [1, 2, 3]
+
+
+def test_a_build_that_was_killed_goes_on_where_it_stopped(run, index, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_SHARD", 25)
+    whole = build_index(run, index.train, tmp_path / "whole", config=CONFIG, max_length=32)
+    done = []
+
+    def stop_at_the_third(engine, sketch, batcher, rows, original=build._sketch_shard):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(len(rows))
+        return original(engine, sketch, batcher, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "_sketch_shard", stop_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            build_index(run, index.train, tmp_path / "cut", config=CONFIG, max_length=32)
+    with pytest.raises(StudyError, match="missing or damaged"):
+        Index.open(tmp_path / "cut")
+    computed = []
+
+    def count(engine, sketch, batcher, rows, original=build._sketch_shard):
+        computed.append(len(rows))
+        return original(engine, sketch, batcher, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "_sketch_shard", count)
+        again = build_index(run, index.train, tmp_path / "cut", config=CONFIG, max_length=32)
+    assert sum(computed) + sum(done) == len(again.train) * len(again.steps)
+    for step in whole.steps:
+        assert torch.equal(again.at(step).vectors_NR, whole.at(step).vectors_NR)
+    assert not list((tmp_path / "cut").rglob("sketch-*"))
+
+
+def test_progress_ends_at_every_example_of_every_checkpoint(run, index, tmp_path):
+    seen = []
+    build_index(
+        run,
+        index.train,
+        tmp_path,
+        config=CONFIG,
+        max_length=32,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1] == len(index.train) * 3
+
+
+def test_another_compression_in_the_same_folder_is_refused(run, index):
+    with pytest.raises(StudyError, match="holds an index of another run, data or compression"):
+        build_index(
+            run,
+            index.train,
+            index.path,
+            config=IndexConfig(sketch=4096, dimension=32),
+            max_length=32,
+        )
+
+
+def test_a_damaged_file_is_named(run, index, tmp_path):
+    built = build_index(run, index.train, tmp_path, config=CONFIG, max_length=32)
+    path = tmp_path / f"step-{built.steps[0]}" / "vectors.npy"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StudyError, match=r"step-0/vectors\.npy: missing or damaged"):
+        Index.open(tmp_path).at(built.steps[0])
+
+
+def test_a_folder_without_index_says_how_to_build_one(tmp_path):
+    with pytest.raises(StudyError, match="is not an index; build one with `sprachbund index"):
+        Index.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda index, queries: index.query(queries, step=1), "step 1 has no checkpoint"),
+        (lambda index, queries: index.top_k(queries, k=10_000), "k is 10000; expected 1 to"),
+    ],
+)
+def test_impossible_questions_are_named(index, queries, ask, message):
+    with pytest.raises(InfluenceError, match=message):
+        ask(index, queries)

@@ -1,0 +1,94 @@
+"""The sketch: a linear map that keeps inner products in expectation, by the error that is stated."""
+
+import math
+import statistics
+
+import pytest
+import torch
+
+import builders
+import oracle
+from architectures import ARCHITECTURES, collate
+from sprachbund.errors import GradientError
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.index.gradients import sketch_batch
+from sprachbund.index.principal import principal_directions
+from sprachbund.index.sketch import SignSketch
+
+ROWS = builders.examples(6, seed=1)
+
+
+def sketches(model, batches, dimension=512, seed=0):
+    with GradientEngine(model) as engine:
+        sketch = SignSketch(dimension, seed, engine.device)
+        parts = [sketch_batch(engine, sketch, batch) for batch in batches]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def test_inner_products_are_right_on_average_with_the_stated_deviation():
+    model = builders.xlm_roberta()
+    batch = builders.batches(ROWS, 6)
+    gradients = oracle.gradients(model, batch)
+    expected = gradients @ gradients.T
+    scale = gradients.norm(dim=1)[:, None] * gradients.norm(dim=1)[None, :]
+    dimension, seeds = 512, 60
+    errors = []
+    for seed in range(seeds):
+        sketch = sketches(model, batch, dimension, seed)[0].double()
+        errors.append(((sketch @ sketch.T - expected) / scale)[0, 1:])
+    error = torch.stack(errors)
+    deviation = math.sqrt(float(error.square().mean()))
+    assert float(error.mean(0).abs().max()) < 4 * deviation / math.sqrt(seeds), "must be unbiased"
+    assert 0.5 / math.sqrt(dimension) < deviation < 1.6 / math.sqrt(dimension)
+
+
+def test_norms_are_exact_and_sketches_do_not_depend_on_the_batch():
+    model = builders.xlm_roberta()
+    together, norms = sketches(model, builders.batches(ROWS, 6))
+    alone, _ = sketches(model, builders.batches(ROWS, 1, 3))
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    expected = oracle.gradients(model, builders.batches(ROWS, 6)).norm(dim=1)
+    torch.testing.assert_close(norms.double(), expected, rtol=1e-5, atol=0)
+
+
+def test_the_sketch_is_linear_in_the_gradient():
+    """Twice the loss is twice the sketch: no sign or place may depend on the values."""
+    model = builders.xlm_roberta()
+    batch = builders.batches(ROWS, 6)
+
+    def doubled(model, batch):
+        return 2 * torch.nn.functional.cross_entropy(
+            model(**batch).logits, batch["labels"], reduction="none"
+        )
+
+    with GradientEngine(model, loss=doubled) as engine:
+        twice, _ = sketch_batch(engine, SignSketch(512, 0, engine.device), batch[0])
+    torch.testing.assert_close(twice, 2 * sketches(model, batch)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_another_seed_gives_another_sketch_and_the_same_one_the_same():
+    model, batch = builders.xlm_roberta(), builders.batches(ROWS, 6)
+    first, again, other = (sketches(model, batch, seed=seed)[0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_a_tied_table_is_refused_with_a_remedy():
+    name = "bert-mlm, tied"
+    model = ARCHITECTURES[name].model(torch.float32)
+    with pytest.raises(
+        GradientError, match=r"word_embeddings\.weight serves as .* attribute exactly"
+    ):
+        sketches(model, [collate(ROWS, name)])
+
+
+def test_principal_directions_are_orthonormal_and_keep_what_a_low_rank_set_spans():
+    torch.manual_seed(0)
+    values = torch.randn(40, 5) @ torch.randn(5, 300)
+    directions = principal_directions(values, 20)
+    assert directions.shape == (300, 5), "five directions carry everything"
+    torch.testing.assert_close(directions.T @ directions, torch.eye(5), rtol=0, atol=1e-4)
+    kept = values @ directions
+    torch.testing.assert_close(kept @ kept.T, values @ values.T, rtol=1e-3, atol=1e-2)
+    shares = principal_directions(torch.randn(40, 300), 10)
+    assert statistics.fmean(shares.norm(dim=0).tolist()) == pytest.approx(1.0, abs=1e-4)
