@@ -9,7 +9,7 @@ import xarray as xr
 import yaml
 
 from sprachbund.configuration import read_study
-from sprachbund.errors import StudyError
+from sprachbund.errors import ConfigurationError, StudyError
 from sprachbund.study import Study
 from tiny_models import tiny_corpus, tiny_model
 
@@ -18,13 +18,16 @@ class Watcher:
     """Notes which stages ran and which were skipped."""
 
     def __init__(self):
-        self.ran, self.skipped, self.tasks = [], [], {}
+        self.ran, self.skipped, self.said, self.tasks = [], [], [], {}
 
     def stage(self, name, *, fresh):
         (self.skipped if fresh else self.ran).append(name)
 
     def progress(self, task, done, total, note=""):
         self.tasks[task] = (done, total)
+
+    def say(self, text):
+        self.said.append(text)
 
 
 @pytest.fixture
@@ -73,6 +76,11 @@ def test_a_study_of_own_files_runs_from_rows_to_page_and_is_skipped_when_fresh(
     assert study.report_path.read_text(encoding="utf-8").startswith("<!")
     shares = pd.read_csv(study.folder / "tables" / "sharing_proponents.csv", keep_default_na=False)
     assert shares.groupby(["seed", "test_language"])["share_percent"].sum().eq(100).all()
+    controls = pd.read_csv(study.folder / "tables" / "confounds.csv", keep_default_na=False)
+    assert {"fertility", "sequence_length", "loss"} <= set(controls["control"])
+    assert any(line.startswith("table left out: relations") for line in watcher.said), (
+        "two languages are too few for a Mantel test, and that must be said"
+    )
     dataset = xr.open_zarr(study.folder / "influence" / "seed-0.zarr", chunks=None)
     assert dict(dataset.sizes) == {"checkpoint": 3, "test": 6, "train": 12}
     assert set(dataset["test_language"].values) == {"en", "de"}
@@ -108,6 +116,30 @@ def test_only_what_rests_on_a_change_is_done_again(study_file):
     (study.folder / "tables" / "accuracy.csv").unlink()
     _, watcher = run(study_file, "test_per_language=2", "analysis.k=3")
     assert watcher.ran == ["analyse"]
+
+
+def test_distances_that_are_not_there_are_refused_before_anything_is_trained(study_file):
+    config = read_study(study_file, ["analysis.distances=none.csv"])
+    study = Study(config, study_file.parent / "out", base=study_file.parent)
+    with pytest.raises(
+        ConfigurationError, match=r"analysis\.distances: there is no file .*none\.csv"
+    ):
+        study.run()
+    assert not (study.folder / "runs").exists()
+
+
+def test_distances_that_change_are_analysed_anew_and_nothing_else(study_file):
+    path = study_file.parent / "distances.csv"
+    path.write_text("language,other_language,made_up\nen,de,0.5\n")
+    study = Study(
+        read_study(study_file, ["analysis.distances=distances.csv"]),
+        study_file.parent / "out",
+        base=study_file.parent,
+    )
+    before = {stage: study._made_from(stage) for stage in STAGES}
+    path.write_text("language,other_language,made_up\nen,de,0.25\n")
+    changed = [stage for stage in STAGES if study._made_from(stage) != before[stage]]
+    assert changed == ["analyse", "report"]
 
 
 def test_a_stage_without_the_one_before_says_which_command_to_run(study_file):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from sprachbund.data.corpus import Corpus
     from sprachbund.errors import SprachbundError, SprachbundWarning
     from sprachbund.finetuning import FinetuningConfig, finetune
-    from sprachbund.gradients.pairwise import pairwise_influence
+    from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
+    from sprachbund.index import Index, IndexConfig, build_index
     from sprachbund.influence import Influence
     from sprachbund.modeling import ModelConfig
     from sprachbund.runs import Checkpoint, LearningRateRecorder, Run
@@ -27,6 +28,8 @@ _HOME = {
     "Checkpoint": "runs",
     "Corpus": "data.corpus",
     "FinetuningConfig": "finetuning",
+    "Index": "index",
+    "IndexConfig": "index",
     "Influence": "influence",
     "LearningRateRecorder": "runs",
     "ModelConfig": "modeling",
@@ -36,9 +39,11 @@ _HOME = {
     "Study": "study",
     "StudyConfig": "configuration",
     "attribute": "attribution",
+    "build_index": "index",
     "expected_share": "analysis.sharing",
     "finetune": "finetuning",
     "language_share": "analysis.sharing",
+    "mean_influence": "gradients.pairwise",
     "own_language_share": "analysis.dynamics",
     "pairwise_influence": "gradients.pairwise",
     "read_study": "configuration",
@@ -49,6 +54,8 @@ __all__ = [
     "Checkpoint",
     "Corpus",
     "FinetuningConfig",
+    "Index",
+    "IndexConfig",
     "Influence",
     "LearningRateRecorder",
     "ModelConfig",
@@ -58,9 +65,11 @@ __all__ = [
     "Study",
     "StudyConfig",
     "attribute",
+    "build_index",
     "expected_share",
     "finetune",
     "language_share",
+    "mean_influence",
     "own_language_share",
     "pairwise_influence",
     "read_study",

@@ -86,6 +86,23 @@ def attribute(study_file: StudyFile, output: Output = None, set_: Overrides = No
 
 
 @app.command()
+def index(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Compress the training examples' gradients, for questions about any number of new texts (sprachbund.Index)."""
+    with _observer() as observer:
+        study = _open(study_file, output, set_, observer)
+        study.prepare()
+        study.index()
+    from sprachbund.index import Index
+
+    for seed in study.config.finetuning.seeds:
+        built = Index.open(study.index_path(seed))
+        out.print(
+            f"Index: {built.path.resolve()}; cosines below {built.resolvable_cosine:.3f} cannot be told from zero",
+            soft_wrap=True,
+        )
+
+
+@app.command()
 def analyse(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
     """Write the tables: from which languages the examples come that each test language relies on."""
     study = _one_stage("analyse", study_file, output, set_)

@@ -8,7 +8,7 @@ import difflib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,15 @@ import pandas as pd
 import xarray as xr
 
 from sprachbund.errors import InfluenceError
+from sprachbund.questions import Questions
+from sprachbund.questions import Sign as Sign
 from sprachbund.store.chunks import open_checked
 from sprachbund.store.layout import EXAMPLE_COORDINATES, check_dataset, check_stored
 
-Sign = Literal["proponents", "opponents"]
 _BLOCK_NBYTES = 64 * 2**20
 
 
-class Influence:
+class Influence(Questions):
     """How much each training example speaks for each test example, by checkpoint.
 
     `dataset` is an xarray Dataset as docs/influence.md describes it. `Influence(dataset)` wraps one

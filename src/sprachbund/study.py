@@ -15,11 +15,14 @@ from sprachbund.configuration import StudyConfig
 from sprachbund.environment import environment, environment_text
 from sprachbund.errors import StudyError
 from sprachbund.finetuning import finetune
-from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint, write_text
+from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint
+from sprachbund.index import build_index
 from sprachbund.influence import Influence
 from sprachbund.report import ReportData, write_report
 from sprachbund.runs import Run
 from sprachbund.study_data import StudyData, draw
+from sprachbund.study_tables import distances_fingerprint, known_of
+from sprachbund.writing import write_text
 
 
 class Observer(Protocol):
@@ -114,8 +117,12 @@ class Study:
         """Influence of every training example on every test prediction, at every checkpoint."""
         self._do("attribute", lambda: [self._attribute_seed(seed) for seed in self._seeds])
 
+    def index(self) -> None:
+        """Compressed gradients of the training examples at every checkpoint, for queries; no other stage needs them."""
+        self._do("index", lambda: [self._index_seed(seed) for seed in self._seeds])
+
     def analyse(self) -> None:
-        """The tables, as CSV."""
+        """The tables, as CSV, Parquet and LaTeX."""
         analysis = self.config.analysis
 
         def write() -> list[Path]:
@@ -125,6 +132,8 @@ class Study:
                 self.accuracy(),
                 self.folder / "tables",
                 examples=analysis.examples,
+                asked=known_of(self.config, self.data, self.base),
+                on_notice=self.observer.say,
             )
 
         self._do("analyse", write)
@@ -222,6 +231,25 @@ class Study:
         )
         return path
 
+    def _index_seed(self, seed: int) -> Path:
+        def compressed(done: int, total: int) -> None:
+            self.observer.progress(f"index, seed {seed}", done, total)
+
+        path = self.index_path(seed)
+        build_index(
+            Run.open(self._existing(self._run_folder(seed), "finetune")),
+            self.data.train,
+            path,
+            config=self.config.index,
+            max_length=self.config.model.max_length,
+            on_progress=compressed,
+        )
+        return path
+
+    def index_path(self, seed: int) -> Path:
+        """The folder of a seed's index."""
+        return self.folder / "index" / f"seed-{seed}"
+
     @property
     def _seeds(self) -> tuple[int, ...]:
         return self.config.finetuning.seeds
@@ -236,6 +264,10 @@ class Study:
 
     def _influence_path(self, seed: int) -> Path:
         return self.folder / "influence" / f"seed-{seed}.zarr"
+
+    def _checkpoints(self) -> list[str]:
+        folders = [f for s in self._seeds for f in sorted(self._run_folder(s).glob("checkpoint-*"))]
+        return [files_fingerprint(folder) for folder in folders]
 
     def _made_from(self, name: str) -> str:
         """A hash of all that the outputs of a stage depend on."""
@@ -253,12 +285,14 @@ class Study:
                 config.finetuning.model_dump(),
             ]
         elif name == "attribute":
-            folders = [
-                f for s in self._seeds for f in sorted(self._run_folder(s).glob("checkpoint-*"))
-            ]
-            checkpoints = [files_fingerprint(folder) for folder in folders]
-            parts = [train, test, checkpoints, config.attribution.model_dump()]
+            parts = [train, test, self._checkpoints(), config.attribution.model_dump()]
+        elif name == "index":
+            parts = [train, self._checkpoints(), config.index.model_dump()]
         else:
             earlier = [self._made_from(stage) for stage in ("finetune", "attribute")]
-            parts = [earlier, config.analysis.model_dump()]
+            parts = [
+                earlier,
+                config.analysis.model_dump(exclude={"distances"}),
+                distances_fingerprint(config, self.base),
+            ]
         return fingerprint(sprachbund.__version__, name, parts)

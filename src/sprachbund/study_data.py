@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from sprachbund.analysis.config import LANG2VEC
 from sprachbund.configuration import StudyConfig
 from sprachbund.data.corpus import Corpus
 from sprachbund.data.loading import load_corpus
@@ -40,6 +41,11 @@ def draw(config: StudyConfig, base: Path) -> StudyData:
         raise ConfigurationError(
             f"analysis.k is {config.analysis.k}, but there are only {len(train)} training examples "
             "to rank; lower k or raise train_per_language"
+        )
+    distances = config.analysis.distances
+    if distances not in ("", LANG2VEC) and not (base / distances).is_file():
+        raise ConfigurationError(
+            f"analysis.distances: there is no file {base / distances}; name one, or write {LANG2VEC}"
         )
     return StudyData(
         train,

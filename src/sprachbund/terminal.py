@@ -31,6 +31,7 @@ _STAGE = {
     "data": "Sampling the data",
     "finetune": "Fine-tuning on all languages together",
     "attribute": "Attributing predictions to training examples",
+    "index": "Compressing the gradients of the training examples",
     "analyse": "Analysing",
     "report": "Writing the report",
 }

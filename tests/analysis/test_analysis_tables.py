@@ -2,6 +2,10 @@
 
 import errno
 import os
+import re
+import shutil
+import warnings
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +14,39 @@ import pytest
 from pydantic import ValidationError
 
 from sprachbund.analysis.config import AnalysisConfig
+from sprachbund.analysis.listings import top_examples_table
 from sprachbund.analysis.sharing import language_share
 from sprachbund.analysis.tables import write_tables
 from sprachbund.errors import InfluenceError, StudyError
+from sprachbund.questions import Questions
 from synthetic_influence import arguments, in_memory, scores, write
 
 TRAIN, TEST = ["nan", "en", "en", "fr"] * 5, ["ko", "en", "nan", "en"]  # "nan" is Min Nan Chinese
 INFLUENCES = {seed: in_memory(scores(3, len(TEST), 20, seed), TRAIN, TEST) for seed in (7, 8)}
+KNOWN_COLUMNS = (
+    *("test_language", "train_language", "control", "measure", "distance", "k"),
+    *("mean", "low", "high", "seed_standard_deviation", "signs_agree", "n_test", "n_clusters"),
+)
 ACCURACY = pd.DataFrame({"seed": [7], "checkpoint": [10], "language": ["en"], "accuracy": [0.5]})
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all tables of two runs."""
+    folder = tmp_path_factory.mktemp("tables")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        write_tables(INFLUENCES, 5, ACCURACY, folder)
+    return folder
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
 
 
-def test_every_cell_of_every_seed_is_tabled(tmp_path: Path) -> None:
-    write_tables(INFLUENCES, 5, ACCURACY, tmp_path)
+def test_every_cell_of_every_seed_is_tabled(tables: Path) -> None:
     for sign in ("proponents", "opponents"):
-        table = read(tmp_path, f"sharing_{sign}")
+        table = read(tables, f"sharing_{sign}")
         assert list(table.columns) == [
             *("seed", "test_language", "train_language", "share_percent", "expected_percent"),
             "n_test",
@@ -41,10 +60,9 @@ def test_every_cell_of_every_seed_is_tabled(tmp_path: Path) -> None:
             assert row.n_test == TEST.count(row.test_language)
 
 
-def test_seeds_are_combined_when_there_are_several(tmp_path: Path) -> None:
-    write_tables(INFLUENCES, 5, None, tmp_path)
-    single = read(tmp_path, "sharing_proponents")
-    table = read(tmp_path, "sharing_proponents_over_seeds").set_index(
+def test_seeds_are_combined_when_there_are_several(tables: Path) -> None:
+    single = read(tables, "sharing_proponents")
+    table = read(tables, "sharing_proponents_over_seeds").set_index(
         ["test_language", "train_language"]
     )
     for cell, group in single.groupby(["test_language", "train_language"]):
@@ -58,14 +76,13 @@ def test_tables_of_an_earlier_analysis_do_not_stay_to_mislead(tmp_path: Path) ->
     write_tables(INFLUENCES, 5, ACCURACY, tmp_path)
     written = write_tables({7: INFLUENCES[7]}, 5, None, tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(written)
-    assert [path.stem for path in written] == [
-        *("sharing_proponents", "sharing_opponents", "own_language_share", "top_examples")
-    ]
+    names = {path.stem for path in written}
+    assert not names & {"accuracy", "sharing_proponents_over_seeds", "overlap_between_seeds"}
+    assert names >= {"sharing_proponents", "share_opponents", "confounds", "contents"}
 
 
-def test_own_language_share_leaves_zero_shot_languages_out(tmp_path: Path) -> None:
-    write_tables(INFLUENCES, 5, None, tmp_path)
-    table = read(tmp_path, "own_language_share")
+def test_own_language_share_leaves_zero_shot_languages_out(tables: Path) -> None:
+    table = read(tables, "own_language_share")
     assert set(table["test_language"]) == {"en", "nan"}
     assert len(table) == 2 * 2 * 3 * 2  # seeds, signs, checkpoints, languages
     assert set(zip(table["checkpoint"], table["epoch"], strict=True)) == {(0, 0), (10, 1), (20, 2)}
@@ -86,27 +103,25 @@ def test_top_examples_are_listed_in_full_text(tmp_path: Path) -> None:
         assert row.test_language == TEST[int(row.test.removeprefix("test-"))]
 
 
-def test_more_examples_than_there_are_lists_them_all(tmp_path: Path) -> None:
-    write_tables({7: INFLUENCES[7]}, 5, None, tmp_path, examples=1000)
-    assert len(read(tmp_path, "top_examples")) == 4 * 2 * 20
+def test_more_examples_than_there_are_lists_them_all() -> None:
+    assert len(top_examples_table({7: INFLUENCES[7]}, 1000)) == 4 * 2 * 20
 
 
-def test_accuracy_is_passed_through(tmp_path: Path) -> None:
+def test_accuracy_is_passed_through(tables: Path) -> None:
+    pd.testing.assert_frame_equal(read(tables, "accuracy"), ACCURACY, check_dtype=False)
+
+
+def test_the_same_results_give_the_same_bytes(tables: Path, tmp_path: Path) -> None:
     write_tables(INFLUENCES, 5, ACCURACY, tmp_path)
-    pd.testing.assert_frame_equal(read(tmp_path, "accuracy"), ACCURACY, check_dtype=False)
-
-
-def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_tables(INFLUENCES, 5, ACCURACY, tmp_path / name)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    assert len(list(tables.iterdir())) > 60
+    for path in tables.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
 
 def test_a_full_disk_leaves_the_table_that_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_tables(INFLUENCES, 5, ACCURACY, tmp_path)
+    shutil.copytree(tables, tmp_path, dirs_exist_ok=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(*_: object, **__: object) -> None:
@@ -135,9 +150,82 @@ def test_the_configuration_refuses_what_it_does_not_know() -> None:
             AnalysisConfig.model_validate(wrong)
 
 
-def test_numbers_in_tables_are_exact(tmp_path: Path) -> None:
-    write_tables(INFLUENCES, 3, None, tmp_path)
-    lines = (tmp_path / "sharing_proponents.csv").read_text().splitlines()[1:]
+def test_numbers_in_tables_are_exact(tables: Path) -> None:
+    lines = (tables / "sharing_proponents.csv").read_text().splitlines()[1:]
     found = [float(line.split(",")[3]) for line in lines]
-    expected = np.concatenate([language_share(i, 3).values.ravel() for i in INFLUENCES.values()])
+    expected = np.concatenate([language_share(i, 5).values.ravel() for i in INFLUENCES.values()])
     np.testing.assert_array_equal(found, expected)
+
+
+def test_every_table_is_there_in_every_format_and_none_prints_nan(tables: Path) -> None:
+    names = {path.stem for path in tables.glob("*.csv")}
+    assert {path.stem for path in tables.glob("*.parquet")} == names
+    assert {path.stem for path in tables.glob("*.tex")} == names - {"top_examples"}
+    for name in names:
+        frame = pd.read_parquet(tables / f"{name}.parquet")
+        assert frame.shape == read(tables, name).shape, name
+        assert frame.attrs["caption"]
+    for path in tables.glob("*.tex"):
+        text = path.read_text()
+        (columns,) = re.findall(r"\\begin\{(?:tabular|longtable)\}\{(l+)r+\}", text)
+        for line in text.split(r"\midrule")[-1].splitlines():
+            for cell in line.split(" & ")[len(columns) :]:  # "nan" is a language in those before
+                assert "nan" not in cell, f"{path.name}: {line}"
+
+
+def test_captions_say_examples_clusters_k_seeds_interval_and_chance(tables: Path) -> None:
+    contents = (tables / "contents.md").read_text()
+    (line,) = [line for line in contents.splitlines() if line.startswith("- `share_proponents`")]
+    for part in ("top 5", "4 test examples", "clusters", "2 seeds (7, 8)", "95 percent", "Chance"):
+        assert part in line, part
+    assert line.split(": ", 1)[1] in (tables / "share_proponents.tex").read_text()
+
+
+def test_what_the_data_does_not_allow_is_left_out_with_one_line(tmp_path: Path) -> None:
+    values = scores(3, len(TEST), 20)
+    influence = in_memory(values, TRAIN, TEST, train_item=[""] * 20)
+    said: list[str] = []
+    write_tables({0: influence}, 5, None, tmp_path, on_notice=said.append)
+    for name, reason in (
+        ("reinforcement", "not parallel"),
+        ("learning curves", "test_loss"),
+        ("relations", "no distances"),
+        ("overlap between seeds", "one run"),
+    ):
+        (line,) = [line for line in said if line.startswith(f"table left out: {name}: ")]
+        assert reason in line
+        assert line.removeprefix("table left out: ") in (tmp_path / "contents.md").read_text()
+        assert not (tmp_path / f"{name.replace(' ', '_')}.csv").exists()
+
+
+def test_the_shares_with_intervals_are_those_of_the_analysis(tables: Path) -> None:
+    table = read(tables, "share_proponents").set_index(["test_language", "train_language"])
+    single = read(tables, "sharing_proponents").groupby(["test_language", "train_language"])
+    for cell, group in single:
+        row = table.loc[cell]
+        assert row["mean"] == pytest.approx(group["share_percent"].mean())
+        assert row["lift"] == pytest.approx(row["mean"] / row["expected_percent"])
+
+
+def test_every_table_and_column_is_documented(tables: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    for path in tables.glob("*.csv"):
+        matching = [
+            row
+            for row in rows
+            if any(fnmatch(path.stem, name) for name in re.findall(r"`([\w*]+)`", row[0]))
+        ]
+        assert matching, f"docs/analysis.md does not name the table {path.stem}"
+    for name in ("confounds", "relations", "reinforcement", "translation_retrieval"):
+        if (tables / f"{name}.csv").exists():
+            (row,) = [row for row in rows if f"`{name}`" in row[0]]
+            for column in set(read(tables, name).columns) - set(KNOWN_COLUMNS):
+                assert column.removesuffix("_low").removesuffix("_high") in row[-1], column
+
+
+def test_every_question_that_is_documented_can_be_asked() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    asked = set(re.findall(r"^influence\.(\w+)\(", text, flags=re.MULTILINE))
+    public = {name for name in vars(Questions) if not name.startswith("_")}
+    assert asked == public

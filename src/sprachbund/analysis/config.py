@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LANG2VEC = "lang2vec"
+
 
 class AnalysisConfig(BaseModel):
     """The `analysis` section of a study file."""
@@ -12,6 +14,11 @@ class AnalysisConfig(BaseModel):
         default=100,
         ge=1,
         description="How many training examples count as the top of a test example.",
+    )
+    distances: str = Field(
+        default="",
+        description="Distances between languages, for the table `relations`: a CSV table, URIEL "
+        "features as JSON, or the word `lang2vec`. Script and sub-words are compared without it.",
     )
     examples: int = Field(
         default=10,

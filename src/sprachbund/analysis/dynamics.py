@@ -16,6 +16,7 @@ from sprachbund.analysis.statistics import PERCENT, mean_intervals
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence, Sign
 
+LEARNING_BOUNDS = {"accuracy_percent": PERCENT, "loss": (0.0, np.inf)}
 Measured = TypeVar("Measured", xr.DataArray, xr.Dataset)
 
 
@@ -102,16 +103,29 @@ def own_and_cross(shares: xr.DataArray) -> xr.Dataset:
     `relation` is "own" or "cross"; `expected_percent` [relation, test_language] is chance. A
     language that was not trained on has no own share: all of its row is NaN.
     """
+    intervals = mean_intervals(own_and_cross_values(shares), PERCENT)
+    return intervals.assign_coords(expected_percent=expected_own_and_cross(shares))
+
+
+def own_and_cross_values(shares: xr.DataArray) -> xr.DataArray:
+    """The two shares of each test example that `own_and_cross` averages, [relation, ..., test]."""
     own = own_share(shares).transpose(..., "test")
     both = xr.concat([own, 100.0 - own], dim="relation", coords="minimal", compat="override")
-    intervals = mean_intervals(
-        both.assign_coords(relation=["own", "cross"]).drop_vars("expected_percent"), PERCENT
+    return both.assign_coords(relation=["own", "cross"]).drop_vars("expected_percent")
+
+
+def expected_own_and_cross(shares: xr.DataArray) -> xr.DataArray:
+    """The own and the cross-language share of a top k drawn at random.
+
+    Returns: [relation, test_language], percent; NaN for a language that was not trained on.
+    """
+    languages = in_order(shares["test_language"].values)
+    expected = np.array([_expected_own(shares, language) for language in languages])
+    return xr.DataArray(
+        np.stack([expected, 100.0 - expected]),
+        dims=("relation", "test_language"),
+        coords={"relation": ["own", "cross"], "test_language": languages},
     )
-    expected = [
-        _expected_own(shares, language) for language in in_order(shares["test_language"].values)
-    ]
-    chance = np.stack([expected, 100.0 - np.array(expected)])
-    return intervals.assign_coords(expected_percent=(("relation", "test_language"), chance))
 
 
 def learning_curves(influence: Influence) -> xr.Dataset:
@@ -124,23 +138,35 @@ def learning_curves(influence: Influence) -> xr.Dataset:
     `_high` of each (see `mean_intervals`), [checkpoint, test_language], with `epoch`.
     Raises: InfluenceError if the result holds neither predictions nor losses.
     """
-    dataset = influence.dataset
-    curves: dict[str, xr.Dataset] = {}
-    if "test_prediction" in dataset:
-        correct = dataset["test_prediction"].astype(object) == dataset["test_label"].astype(object)
-        curves["accuracy_percent"] = mean_intervals(100.0 * correct, PERCENT)
-    if "test_loss" in dataset:
-        curves["loss"] = mean_intervals(dataset["test_loss"], (0.0, np.inf))
-    if not curves:
-        raise InfluenceError(
-            "the influence result holds neither test_prediction nor test_loss: attribute again to "
-            "have learning curves"
-        )
+    curves = {
+        name: mean_intervals(values, LEARNING_BOUNDS[name])
+        for name, values in learning_values(influence).items()
+    }
     parts = [
         curve[["mean", "low", "high"]].rename(mean=name, low=f"{name}_low", high=f"{name}_high")
         for name, curve in curves.items()
     ]
     return xr.merge(parts, compat="override", combine_attrs="drop").drop_vars("learning_rate")
+
+
+def learning_values(influence: Influence) -> dict[str, xr.DataArray]:
+    """What `learning_curves` averages, of each test example: [checkpoint, test] by name.
+
+    Raises: InfluenceError if the result holds neither predictions nor losses.
+    """
+    dataset = influence.dataset
+    values: dict[str, xr.DataArray] = {}
+    if "test_prediction" in dataset:
+        correct = dataset["test_prediction"].astype(object) == dataset["test_label"].astype(object)
+        values["accuracy_percent"] = 100.0 * correct
+    if "test_loss" in dataset:
+        values["loss"] = dataset["test_loss"]
+    if not values:
+        raise InfluenceError(
+            "the influence result holds neither test_prediction nor test_loss: attribute again to "
+            "have learning curves"
+        )
+    return values
 
 
 def _sums(influence: Influence, steps: Sequence[int]) -> Iterator[xr.DataArray]:

@@ -1,7 +1,8 @@
 """Several fine-tuning runs, alike but for the seed, as one result with its spread."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
@@ -85,6 +86,14 @@ def combine_seeds(
         seed_standard_deviation=means.std("run", ddof=1) if len(seeds) > 1 else mean * np.nan,
         signs_agree=agree.drop_vars("expected_percent", errors="ignore"),
     ).assign_attrs(n_seeds=len(seeds))
+
+
+@contextmanager
+def quiet_about_signs() -> Iterator[None]:
+    """Without the warning, where the sign of an effect is not asked or a column of its own says it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "seeds .* disagree on the sign", SprachbundWarning)
+        yield
 
 
 def _radius(runs: xr.DataArray, means: xr.DataArray, level: float) -> xr.DataArray | float:

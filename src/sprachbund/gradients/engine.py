@@ -31,7 +31,7 @@ from sprachbund.gradients.parameters import (
 from sprachbund.gradients.per_example import PerExampleGradient
 from sprachbund.gradients.proof import (
     Comparison,
-    at_least_two,
+    few_of,
     prove_batch_independence,
     prove_own_loss,
     random_weights,
@@ -95,7 +95,7 @@ class GradientEngine:
         """
         batch = {name: value.to(self.device) for name, value in batch.items()}
         if not self._proven:
-            self._prove(at_least_two(batch))
+            self._prove(few_of(batch))
         seen: set[str] = set()
 
         def note(name: str, gradient: PerExampleGradient) -> None:
@@ -105,7 +105,8 @@ class GradientEngine:
         losses = self._pass(batch, note)
         if self._capture.misshapen or not seen <= self._proven:
             # An expert or adapter that earlier batches never reached: its turn to be proven.
-            self._prove_again(at_least_two(batch), seen - self._proven)
+            whole = batch if batch_size(batch) > 1 else few_of(batch)
+            self._prove_again(whole, seen - self._proven)
         return losses
 
     def _install(self) -> None:

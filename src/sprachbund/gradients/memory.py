@@ -31,7 +31,12 @@ def parse_nbytes(text: str) -> int:
 
 
 def default_nbytes() -> int:
-    """Half of the machine's memory. Not of what is free: a resumed run must choose as it did before."""
+    """Half of the GPU's memory, or of the machine's without one.
+
+    Not of what is free: a resumed run must cut the test examples as it did before.
+    """
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory) // 2
     return int(psutil.virtual_memory().total) // 2
 
 

@@ -1,0 +1,251 @@
+"""The questions of a study, each answered in one call, over all its runs, with intervals.
+
+`runs` are the influence results by the seed of the run; one run alone is `{0: influence}`. Where a
+value is the mean over single test examples, the interval is that of `combine_seeds`: other test
+examples and, with several runs, other seeds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import xarray as xr
+
+from sprachbund.analysis import confounds as controls
+from sprachbund.analysis.dynamics import (
+    LEARNING_BOUNDS,
+    alone,
+    expected_own_and_cross,
+    learning_values,
+    own_and_cross_values,
+    running,
+)
+from sprachbund.analysis.measures import lift as over_chance
+from sprachbund.analysis.measures import (
+    mass_share,
+    mean_influence,
+    top_shares,
+    top_weights,
+)
+from sprachbund.analysis.permutation import permutation_test
+from sprachbund.analysis.properties import (
+    Given,
+    rank_correlations,
+    rank_correlations_within,
+    train_properties,
+)
+from sprachbund.analysis.reinforcement import reinforcement as reinforcement_counts
+from sprachbund.analysis.reinforcement import reinforcement_rate
+from sprachbund.analysis.relations import relations as related
+from sprachbund.analysis.retrieval import translation_ranks, translation_retrieval
+from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
+from sprachbund.analysis.sharing import example_shares
+from sprachbund.analysis.statistics import PERCENT, UNBOUNDED
+from sprachbund.influence import Influence, Sign
+
+Runs = Mapping[int, Influence]
+_CORRELATION = (-1.0, 1.0)
+
+
+def share(runs: Runs, ks: Sequence[int] = (100,), sign: Sign = "proponents") -> xr.Dataset:
+    """Percentage of the top k that each training language contributes, with intervals.
+
+    Returns: what `combine_seeds` returns, [k, test_language, train_language], percent, with the
+    coordinate `expected_percent` [train_language], the share of a top k drawn at random.
+    Raises: InfluenceError if a k exceeds the number of training examples.
+    """
+    shares = {seed: example_shares(run, ks, sign) for seed, run in runs.items()}
+    expected = next(iter(shares.values()))["expected_percent"]
+    return combine_seeds(shares, expected, PERCENT)
+
+
+def lift(runs: Runs, ks: Sequence[int] = (100,), sign: Sign = "proponents") -> xr.Dataset:
+    """`share` over the share expected by chance: 1 is chance."""
+    return lift_of(share(runs, ks, sign))
+
+
+def lift_of(found: xr.Dataset) -> xr.Dataset:
+    """The lifts of what `share` or `mass` found, each limit divided by chance too."""
+    names = ("mean", "low", "high", "seed_standard_deviation")
+    return found.assign({name: over_chance(found[name]) for name in names})
+
+
+def share_test(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    """`permutation_test` of the share of the top k, averaged over the runs.
+
+    Returns: see `permutation_test`, [test_language, train_language], percent.
+    """
+    weights = [top_weights(run.total(), k, sign) for run in runs.values()]
+    averaged = weights[0].copy(data=np.mean([found.values for found in weights], axis=0))
+    return permutation_test(averaged)
+
+
+def mass(runs: Runs, sign: Sign = "proponents") -> xr.Dataset:
+    """Percentage of the positive influence that each training language holds, with intervals.
+
+    Returns: as `share`, without k.
+    """
+    shares = {seed: mass_share(run.total(), sign) for seed, run in runs.items()}
+    return combine_seeds(shares, next(iter(shares.values()))["expected_percent"], PERCENT)
+
+
+def mean_score(runs: Runs) -> xr.Dataset:
+    """Mean influence of one example of a language on one of another, with intervals; 0 is none.
+
+    Returns: what `combine_seeds` returns, [test_language, train_language], in the method's unit.
+    """
+    means = {seed: mean_influence(run.total()) for seed, run in runs.items()}
+    return combine_seeds(means, 0.0, UNBOUNDED)
+
+
+def dynamics(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    """Own-language against cross-language share of the top k in the course of fine-tuning.
+
+    Returns: what `combine_seeds` returns, [scores, relation, checkpoint, test_language], percent:
+    `scores` is "alone" (each checkpoint's own) or "running" (their weighted sum so far; NaN
+    before the first that counts), `relation` "own" or "cross"; with `expected_percent`
+    [relation, test_language] and `epoch`. A language that was not trained on is NaN.
+    Raises: InfluenceError if the runs have other checkpoints.
+    """
+    measure = partial(_share_of_top, k=k, sign=sign)
+    parts: dict[str, xr.Dataset] = {}
+    expected = expected_own_and_cross(measure(next(iter(runs.values())).total()))
+    for name, course in {"alone": alone, "running": running}.items():
+        values = {s: own_and_cross_values(course(run, measure)) for s, run in runs.items()}
+        parts[name] = combine_seeds(values, expected, PERCENT)
+    joined = xr.concat(
+        list(parts.values()), dim="scores", join="outer", combine_attrs="override"
+    ).assign_coords(scores=list(parts), expected_percent=expected)
+    first = next(iter(runs.values())).dataset
+    epoch = first["epoch"].sel(checkpoint=joined["checkpoint"]).values
+    return joined.assign_coords(epoch=("checkpoint", epoch)).assign_attrs(k=k, sign=sign)
+
+
+def learning(runs: Runs) -> xr.Dataset:
+    """Accuracy and loss on the attributed test examples by checkpoint, with intervals.
+
+    Returns: what `combine_seeds` returns, [measure, checkpoint, test_language]; `measure` is
+    "accuracy_percent" or "loss" (nats).
+    Raises: InfluenceError if the result holds neither predictions nor losses.
+    """
+    by_run = {seed: learning_values(run) for seed, run in runs.items()}
+    names = list(next(iter(by_run.values())))
+    with quiet_about_signs():
+        parts = [
+            combine_seeds({s: v[name] for s, v in by_run.items()}, 0.0, LEARNING_BOUNDS[name])
+            for name in names
+        ]
+    joined = xr.concat(parts, dim="measure", combine_attrs="override", coords="minimal")
+    return joined.assign_coords(measure=names)
+
+
+def reinforcement(runs: Runs, ks: Sequence[int] = (100,)) -> xr.Dataset:
+    """How many proponents from other languages repeat the own language's; see `reinforcement_rate`.
+
+    The counts are averaged over runs, so that the intervals are for other test examples; what
+    differs between runs is beside them.
+
+    Returns: as `reinforcement_rate`, and `seed_standard_deviation` of `excess_percent`.
+    Raises: InfluenceError if the training data is not parallel.
+    """
+    counts = {seed: reinforcement_counts(run.total(), ks) for seed, run in runs.items()}
+    return _pooled(counts, reinforcement_rate, "excess_percent")
+
+
+def retrieval(runs: Runs, k: int = 100) -> xr.Dataset:
+    """Are translations of own-language proponents found by influence; see `translation_retrieval`.
+
+    Of each run; the mean of the runs, with the limits of the intervals averaged too.
+
+    Returns: as `translation_retrieval`, and `seed_standard_deviation` of `rank_percent`.
+    Raises: InfluenceError if the training data is not parallel.
+    """
+    found = [translation_retrieval(translation_ranks(run.total(), k)) for run in runs.values()]
+    stacked = xr.concat(found, dim="run", combine_attrs="override")
+    spread = _spread(stacked["rank_percent"])
+    return stacked.mean("run", keep_attrs=True).assign(seed_standard_deviation=spread)
+
+
+def confounds(
+    runs: Runs, k: int = 100, sign: Sign = "proponents", given: Given | None = None
+) -> xr.Dataset:
+    """How much of each language's lift remains after each control; see `remaining_lift`.
+
+    `given` are properties of the training examples that the result does not hold.
+    """
+    lifts = {
+        seed: controls.lifts_after_controls(run.total(), train_properties(run, given), k, sign)
+        for seed, run in runs.items()
+    }
+    return controls.remaining_lift(lifts)
+
+
+def label_agreement(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    """Percentage of the top k that has the test example's own label, with intervals.
+
+    Returns: what `combine_seeds` returns, [test_language], and `expected_percent` [test_language].
+    """
+    found = {s: controls.label_agreement(run.total(), k, sign) for s, run in runs.items()}
+    expected = {s: one["expected_percent"] for s, one in found.items()}
+    with quiet_about_signs():
+        chance = combine_seeds(expected, 0.0, PERCENT)["mean"]
+    values = {s: one["same_label_percent"] for s, one in found.items()}
+    return combine_seeds(values, chance, PERCENT).assign(expected_percent=chance)
+
+
+def property_correlations(runs: Runs, given: Given | None = None) -> xr.Dataset:
+    """Spearman's correlation of influence with properties of training examples, with intervals.
+
+    Returns: what `combine_seeds` returns, [property, train_language, test_language]:
+    `train_language` is "all" (over all training examples) or the language within which it is.
+    """
+    values = {}
+    for seed, run in runs.items():
+        scores, properties = run.total(), train_properties(run, given)
+        overall = rank_correlations(scores, properties).expand_dims(train_language=["all"])
+        within = rank_correlations_within(scores, properties)
+        values[seed] = xr.concat([overall, within], dim="train_language", join="outer").transpose(
+            "property", "train_language", "test"
+        )
+    with quiet_about_signs():
+        return combine_seeds(values, 0.0, _CORRELATION)
+
+
+def relations(runs: Runs, distances: xr.Dataset, k: int = 100) -> xr.Dataset:
+    """Does influence go with the distance between languages; see `relations.relations`.
+
+    For three matrices, each averaged over the runs: the lift of the top k, the lift of the mass
+    share, and the mean influence.
+
+    Returns: as `relations`, along `measure` and `distance`.
+    Raises: InfluenceError if no distance can be tested.
+    """
+    with quiet_about_signs():
+        matrices = {
+            "lift of the top k": lift(runs, (k,))["mean"].sel(k=k, drop=True),
+            "lift of the mass": over_chance(mass(runs)["mean"]),
+            "mean influence": mean_score(runs)["mean"],
+        }
+    found = [related(matrix, distances) for matrix in matrices.values()]
+    joined = xr.concat(found, dim="measure", combine_attrs="override")
+    return joined.assign_coords(measure=list(matrices)).assign_attrs(k=k)
+
+
+def _share_of_top(scores: xr.DataArray, k: int, sign: Sign) -> xr.DataArray:
+    return top_shares(scores, (k,), sign).isel(k=0, drop=True)
+
+
+def _pooled(
+    counts: Mapping[int, xr.Dataset], rate: Callable[[xr.Dataset], xr.Dataset], name: str
+) -> xr.Dataset:
+    """The rate of the mean counts, and the deviation of the rate called `name` between runs."""
+    stacked = xr.concat(list(counts.values()), "run", join="exact", combine_attrs="override")
+    rates = xr.concat([rate(one)[name] for one in counts.values()], dim="run")
+    pooled = stacked.mean("run", skipna=False, keep_attrs=True)
+    return rate(pooled).assign(seed_standard_deviation=_spread(rates))
+
+
+def _spread(values: xr.DataArray) -> xr.DataArray:
+    if values.sizes["run"] < 2:
+        return values.isel(run=0, drop=True) * np.nan
+    return values.std("run", ddof=1)

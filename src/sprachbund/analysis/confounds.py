@@ -1,0 +1,172 @@
+"""What else could make a language look influential: labels, strong languages, plain properties.
+
+Each control changes the scores, or which training examples are ranked; the lift of each language is
+then taken anew. What remains is what the control cannot explain.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from sprachbund.analysis.labels import language_codes
+from sprachbund.analysis.measures import lift, ranking, shares_of_ranking, top_shares
+from sprachbund.analysis.properties import residual
+from sprachbund.analysis.seeds import combine_seeds
+from sprachbund.errors import InfluenceError
+from sprachbund.influence import Sign
+
+NO_CONTROL = "none"
+SAME_LABEL, OTHER_LABEL = "same label", "another label"
+_LEVEL_OF_CHANCE = 1.0
+
+
+def label_agreement(scores: xr.DataArray, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    """How many of each test example's top k have its own label.
+
+    Returns: [test], percent: `same_label_percent`, and `expected_percent`, the share of the
+    training examples that have the label.
+    """
+    same_MN = _same_label(scores)
+    first_MR = ranking(scores, k, sign)
+    share = 100.0 * np.take_along_axis(same_MN, first_MR.values, axis=1).mean(axis=1)
+    template = first_MR.isel(rank=0)
+    return xr.Dataset(
+        {
+            "same_label_percent": template.copy(data=share),
+            "expected_percent": template.copy(data=100.0 * same_MN.mean(axis=1)),
+        },
+        attrs={"k": k, "sign": sign},
+    )
+
+
+def share_by_label(scores: xr.DataArray, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    """The share of each language in the top k, ranked among training examples of one label only.
+
+    Once among those with the test example's label and once among those with another.
+
+    Returns: [label, test, train_language], `label` "same label" or "another label":
+    `share_percent`, sums to 100 over languages, and `expected_percent`, the language's share of
+    the training examples that were ranked.
+    Raises: InfluenceError if fewer than k training examples have, or have not, a test example's
+    label.
+    """
+    same_MN = _same_label(scores)
+    parts = [_among(scores, allowed, k, sign) for allowed in (same_MN, ~same_MN)]
+    return xr.concat(parts, dim="label").assign_coords(label=[SAME_LABEL, OTHER_LABEL])
+
+
+def without_language_means(scores: xr.DataArray) -> xr.DataArray:
+    """Scores less, for each test example, the mean over the training examples of the same language.
+
+    No language then has more influence on average; what differs is how far its examples spread.
+
+    Returns: [test, train], float64.
+    """
+    values = scores.transpose("test", "train")
+    codes_N, languages = language_codes(scores["train_language"])
+    member_NL = np.equal.outer(codes_N, np.arange(len(languages))).astype(np.float64)
+    scores_MN = values.values.astype(np.float64)
+    means_ML = scores_MN @ (member_NL / member_NL.sum(axis=0))
+    return values.copy(data=scores_MN - means_ML[:, codes_N])
+
+
+def controlled(scores: xr.DataArray, properties: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
+    """Yield (name, scores [test, train]) without control and after each control of the scores.
+
+    "none"; "language means" (`without_language_means`); the residual after each property, by its
+    name; and "all properties" together, if there are several.
+    """
+    yield NO_CONTROL, scores
+    yield "language means", without_language_means(scores)
+    names = [str(name) for name in properties.data_vars]
+    for name in names:
+        yield name, residual(scores, properties[[name]])
+    if len(names) > 1:
+        yield "all properties", residual(scores, properties)
+
+
+def lifts_after_controls(
+    scores: xr.DataArray, properties: xr.Dataset, k: int = 100, sign: Sign = "proponents"
+) -> xr.DataArray:
+    """Lift of each language in each test example's top k, after each control.
+
+    The controls of `controlled`, and the two label strata of `share_by_label` where there are
+    enough examples for both.
+
+    Returns: [control, test, train_language], share over the share expected by chance; 1 is
+    chance. NaN where a language has no example of the label. `left_out` has a line for what was
+    not possible.
+    Raises: InfluenceError if k exceeds the number of training examples.
+    """
+    lifts = {
+        name: lift(top_shares(changed, (k,), sign)).isel(k=0, drop=True)
+        for name, changed in controlled(scores, properties)
+    }
+    left_out = []
+    try:
+        strata = share_by_label(scores, k, sign)
+    except InfluenceError as error:
+        left_out.append(f"label strata: {error}")
+    else:
+        by_label = lift(strata["share_percent"].assign_coords(expected_percent=_chance(strata)))
+        lifts |= {str(name): by_label.sel(label=name, drop=True) for name in strata["label"].values}
+    parts = [found.drop_vars("expected_percent", errors="ignore") for found in lifts.values()]
+    stacked = xr.concat(parts, "control", coords="minimal", compat="override", combine_attrs="drop")
+    stacked = stacked.assign_coords(control=list(lifts)).rename("lift")
+    return stacked.assign_attrs(k=k, sign=sign, left_out=tuple(left_out))
+
+
+def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
+    """How much of each language's lift remains after each control, over the runs of a study.
+
+    `lifts`, by the seed of the run, as `lifts_after_controls` returns them.
+
+    Returns: what `combine_seeds` returns, [control, test_language, train_language], and
+    `remaining_percent`: (lift - 1) / (lift without control - 1), in percent: 100 if the control
+    changes nothing, 0 if it explains all, negative if it reverses the effect. NaN where the
+    interval of the lift without control contains 1: there is no effect to explain.
+    """
+    found = combine_seeds(lifts, _LEVEL_OF_CHANCE, (0.0, np.inf))
+    plain = found.sel(control=NO_CONTROL, drop=True)
+    certain = (plain["low"] > _LEVEL_OF_CHANCE) | (plain["high"] < _LEVEL_OF_CHANCE)
+    excess = (plain["mean"] - _LEVEL_OF_CHANCE).where(certain)
+    remaining = 100.0 * (found["mean"] - _LEVEL_OF_CHANCE) / excess
+    return found.assign(remaining_percent=remaining.transpose(*found["mean"].dims))
+
+
+def _same_label(scores: xr.DataArray) -> npt.NDArray[np.bool_]:
+    """Whether training and test example have the same label, [test, train]."""
+    test, train = (scores[f"{split}_label"].values.astype(object) for split in ("test", "train"))
+    same: npt.NDArray[np.bool_] = np.equal.outer(test, train).astype(np.bool_)
+    return same
+
+
+def _among(
+    scores: xr.DataArray, allowed_MN: npt.NDArray[np.bool_], k: int, sign: Sign
+) -> xr.Dataset:
+    """Shares of the top k of those training examples that are allowed for a test example."""
+    available_M = allowed_MN.sum(axis=1)
+    if available_M.min() < k:
+        test = scores["test"].values[int(available_M.argmin())]
+        raise InfluenceError(
+            f'k is {k}, but test example "{test}" has only {available_M.min()} training examples '
+            "in one of the label strata; lower k"
+        )
+    values = scores.transpose("test", "train")
+    last = -np.inf if sign == "proponents" else np.inf
+    chosen = values.copy(data=np.where(allowed_MN, values.values, last))
+    first = ranking(chosen, k, sign)
+    shares = shares_of_ranking(first, scores["train_language"], (k,)).isel(k=0, drop=True)
+    codes_N, languages = language_codes(scores["train_language"])
+    member_NL = np.equal.outer(codes_N, np.arange(len(languages))).astype(np.float64)
+    expected: Any = 100.0 * allowed_MN.astype(np.float64) @ member_NL / available_M[:, None]
+    shares = shares.drop_vars("expected_percent")
+    return xr.Dataset({"share_percent": shares, "expected_percent": shares.copy(data=expected)})
+
+
+def _chance(strata: xr.Dataset) -> xr.DataArray:
+    expected = strata["expected_percent"]
+    return expected.where(expected > 0).reset_coords(drop=True)

@@ -1,0 +1,153 @@
+"""Tables of what stands behind the shares: translations, labels, properties, nearness, seeds."""
+
+from itertools import combinations
+
+import pandas as pd
+import xarray as xr
+
+from sprachbund.analysis import answers
+from sprachbund.analysis.answers import Runs
+from sprachbund.analysis.captions import caption
+from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, limits_of, usual_ks
+from sprachbund.analysis.listings import SIGNS
+from sprachbund.analysis.overlap import overlap, overlap_by_language
+from sprachbund.analysis.properties import Given
+from sprachbund.analysis.table import Cell, Layout, Table, tidy
+from sprachbund.errors import InfluenceError
+
+_AROUND = (("", ""), ("", "_low"), ("", "_high"), ("expected_", ""))
+
+
+def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
+    found = answers.reinforcement(runs, usual_ks(runs, k))
+    names = ("reinforcing_percent", "expected_percent", "excess_percent")
+    limits = limits_of(names[0], names[2])
+    columns = (*names, *limits, "seed_standard_deviation", "n_test")
+    what = (
+        "Percentage of the proponents from another language whose translation is among those "
+        "from the own language (reinforcing; the others are complementary), in the top k"
+    )
+    cells = {
+        "reinforcing": Cell(names[0], limits[0], limits[1]),
+        "chance": Cell(names[1]),
+        "excess": Cell(names[2], limits[2], limits[3]),
+    }
+    return [
+        Table(
+            "reinforcement",
+            caption(what, found, runs, "as many drawn at random from the language"),
+            tidy(found, ("k", *PAIR), columns).dropna(subset="expected_percent"),
+            Layout(["k", *PAIR], cells),
+        )
+    ]
+
+
+def retrieval_tables(runs: Runs, k: int) -> list[Table]:
+    found = answers.retrieval(runs, k)
+    rates = ("rank_percent", "found_percent")
+    limits = limits_of(*rates)
+    columns = (*rates, *limits, "found_chance_percent", "n_translations", "seed_standard_deviation")
+    what = (
+        f"Rank of the translations of own-language proponents (top {k}) among the examples of "
+        f"their language, percent, and percentage among the first {found.attrs['first']}"
+    )
+    cells = {
+        "rank": Cell("rank_percent", limits[0], limits[1]),
+        "found": Cell("found_percent", limits[2], limits[3]),
+        "chance of found": Cell("found_chance_percent"),
+    }
+    return [
+        Table(
+            "translation_retrieval",
+            caption(what, found, runs, "a rank of 50 percent"),
+            tidy(found, PAIR, (*columns, "n_test")).dropna(subset="rank_percent"),
+            Layout(PAIR, cells),
+        )
+    ]
+
+
+def label_agreement_tables(runs: Runs, k: int) -> list[Table]:
+    parts = [answers.label_agreement(runs, k, sign).expand_dims(sign=[sign]) for sign in SIGNS]
+    found = xr.concat(parts, dim="sign", combine_attrs="drop")
+    what = f"Percentage of the top {k} that has the test example's own label"
+    return [
+        Table(
+            "label_agreement",
+            caption(what, found, runs, "expected percent"),
+            tidy(found, ("sign", "test_language"), (*ESTIMATE, "expected_percent", *COUNTS)),
+            Layout(["sign", "test_language"], {**MEAN, "chance": Cell("expected_percent")}),
+        )
+    ]
+
+
+def confounds_tables(runs: Runs, k: int, given: Given) -> list[Table]:
+    found = answers.confounds(runs, k, given=given)
+    what = f"Lift of each training language in the top {k} proponents after each control"
+    columns = (*ESTIMATE, "remaining_percent", *COUNTS)
+    return [
+        Table(
+            "confounds",
+            caption(what, found, runs, "1"),
+            tidy(found, ("control", *PAIR), columns),
+            Layout(
+                ["control", *PAIR], {"lift": MEAN_2["mean"], "remains": Cell("remaining_percent")}
+            ),
+        )
+    ]
+
+
+def properties_tables(runs: Runs, given: Given) -> list[Table]:
+    found = answers.property_correlations(runs, given)
+    what = "Spearman's correlation of influence with properties of the training examples"
+    return [
+        Table(
+            "property_correlations",
+            caption(what, found, runs, "0"),
+            tidy(
+                found,
+                ("property", "train_language", "test_language"),
+                ("mean", "low", "high", "seed_standard_deviation", *COUNTS),
+            ),
+            Layout(["property", "train_language"], MEAN_2, "test_language"),
+        )
+    ]
+
+
+def relations_tables(runs: Runs, k: int, distances: xr.Dataset) -> list[Table]:
+    found = answers.relations(runs, distances, k)
+    names = ("spearman", "null_mean", "null_low", "null_high", "p_value", "q_value")
+    counts = ("n_pairs", "n_languages", "n_permutations", "exact")
+    what = (
+        f"Spearman's correlation of influence (k = {k}) with the distance between languages, "
+        "without each language's own cell; Mantel test, exchanging languages of the same role"
+    )
+    cells = {name: Cell(name, digits=3) for name in ("spearman", "null_mean", "p_value", "q_value")}
+    return [
+        Table(
+            "relations",
+            caption(what, found, runs, "null mean"),
+            tidy(found, ("measure", "distance"), (*names, *counts)),
+            Layout(["measure", "distance"], {**cells, "pairs": Cell("n_pairs", digits=0)}),
+        )
+    ]
+
+
+def overlap_between_seeds_tables(runs: Runs, k: int) -> list[Table]:
+    if len(runs) < 2:
+        raise InfluenceError("there is one run; two seeds or more are needed")
+    parts = []
+    for one, other in combinations(sorted(runs), 2):
+        found = overlap_by_language(overlap(runs[one], runs[other], k))
+        part = found.to_dataframe().reset_index()
+        parts.append(part.assign(seed=one, other_seed=other))
+    measures = ["jaccard", "rank_biased_overlap"]
+    columns = [f"{prefix}{name}{end}" for name in measures for prefix, end in _AROUND]
+    cells = {
+        name.replace("_", " "): Cell(name, f"{name}_low", f"{name}_high", 2) for name in measures
+    }
+    chance = {f"chance of {name}": Cell(f"expected_{name}", digits=2) for name in measures[:1]}
+    what = f"Overlap between seeds of the top {k} proponents from other languages"
+    first = ["seed", "other_seed", "test_language"]
+    frame = pd.concat(parts)[[*first, *columns, "n_candidates", *COUNTS]]
+    text = caption(what, found, runs, "two random rankings")
+    return [Table("overlap_between_seeds", text, frame, Layout(first, cells | chance))]

@@ -1,0 +1,109 @@
+"""Tables of whose examples are relied on, and of how that changes in the course of training."""
+
+import numpy as np
+
+from sprachbund.analysis import answers
+from sprachbund.analysis.answers import Runs
+from sprachbund.analysis.captions import caption
+from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, usual_ks
+from sprachbund.analysis.table import Cell, Layout, Table, tidy
+from sprachbund.influence import Sign
+
+
+def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
+    ks = usual_ks(runs, k)
+    found = answers.share(runs, ks, sign)
+    lifts = answers.lift_of(found)
+    tested = answers.share_test(runs, k, sign)
+    joined = found.assign(
+        {
+            f"lift{end}": lifts[name]
+            for end, name in (("", "mean"), ("_low", "low"), ("_high", "high"))
+        }
+    )
+    columns = (*ESTIMATE, "expected_percent", "lift", "lift_low", "lift_high", *COUNTS)
+    one_k = joined.sel(k=k, drop=True).assign(
+        {name: tested[name].variable for name in ("p_value", "q_value")}
+    )
+    chance = "the last row; p and q values by exchanging the languages of training examples"
+    by_k = Layout(["k", "test_language"], MEAN, "train_language", "expected_percent")
+    return [
+        Table(
+            f"share_{sign}",
+            caption(f"Percentage of the top {k} {sign} by training language", one_k, runs, chance),
+            tidy(one_k, PAIR, (*columns, "p_value", "q_value")),
+            Layout(["test_language"], MEAN, "train_language", "expected_percent"),
+        ),
+        Table(
+            f"lift_{sign}",
+            caption(f"Lift of each training language in the top {k} {sign}", one_k, runs, "1"),
+            tidy(lifts.sel(k=k, drop=True), PAIR, (*ESTIMATE, *COUNTS)),
+            Layout(["test_language"], MEAN_2, "train_language"),
+        ),
+        Table(
+            f"share_{sign}_by_k",
+            caption(f"Percentage of the top k {sign}, for several k", joined, runs, "the last row"),
+            tidy(joined, ("k", *PAIR), columns),
+            by_k,
+        ),
+    ]
+
+
+def mass_tables(runs: Runs, sign: Sign) -> list[Table]:
+    found = answers.mass(runs, sign)
+    what = f"Percentage of the influence of all {sign} that each training language holds"
+    return [
+        Table(
+            f"mass_{sign}",
+            caption(what, found, runs, "the last row"),
+            tidy(found, PAIR, (*ESTIMATE, "expected_percent", *COUNTS)),
+            Layout(["test_language"], MEAN, "train_language", "expected_percent"),
+        )
+    ]
+
+
+def mean_influence_tables(runs: Runs) -> list[Table]:
+    found = answers.mean_score(runs)
+    size = float(np.nanmax(np.abs(found["mean"].values)))
+    digits = 3 if size == 0 else max(1, 2 - int(np.floor(np.log10(size))))
+    method = next(iter(runs.values())).method
+    what = f"Mean influence ({method}, total) of a training example by language"
+    return [
+        Table(
+            "mean_influence",
+            caption(what, found, runs, "0"),
+            tidy(found, PAIR, (*ESTIMATE, "n_train", *COUNTS)),
+            Layout(
+                ["test_language"], {"mean": Cell("mean", "low", "high", digits)}, "train_language"
+            ),
+        )
+    ]
+
+
+def dynamics_tables(runs: Runs, k: int) -> list[Table]:
+    found = answers.dynamics(runs, k)
+    first = ("scores", "relation", "checkpoint", "test_language")
+    frame = tidy(found, first, ("epoch", *ESTIMATE, "expected_percent", *COUNTS))
+    what = f"Own-language and cross-language share of the top {k} proponents by checkpoint, percent"
+    return [
+        Table(
+            "dynamics",
+            caption(what, found, runs, "expected percent"),
+            frame.dropna(subset="mean"),
+            Layout(["scores", "relation", "checkpoint"], MEAN, "test_language"),
+        )
+    ]
+
+
+def learning_tables(runs: Runs) -> list[Table]:
+    found = answers.learning(runs)
+    columns = ("epoch", "mean", "low", "high", "seed_standard_deviation", *COUNTS)
+    what = "Accuracy (percent) and loss (nats) on the attributed test examples by checkpoint"
+    return [
+        Table(
+            "learning_curves",
+            caption(what, found, runs, ""),
+            tidy(found, ("measure", "checkpoint", "test_language"), columns),
+            Layout(["measure", "checkpoint"], MEAN_2, "test_language"),
+        )
+    ]

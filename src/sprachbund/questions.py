@@ -1,0 +1,145 @@
+"""What an influence result is asked, in one call each.
+
+The answers are the functions of `sprachbund.analysis`, which is built upon `influence`: it is
+imported when a question is asked, and never by importing this module (docs/decisions.md).
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+import xarray as xr
+
+if TYPE_CHECKING:
+    from sprachbund.analysis.properties import Given
+    from sprachbund.influence import Influence
+
+Sign = Literal["proponents", "opponents"]
+
+
+class Questions:
+    """The questions of a study, to one run. For several runs, see `sprachbund.analysis.answers`.
+
+    Unless said otherwise an answer holds `mean`, `low`, `high` (a 95 percent interval for other
+    test examples, clustered by item and group) and `n_clusters`, and ends in the dims
+    [test_language, train_language]. Each raises an InfluenceError where k exceeds the number of
+    training examples, or the data does not allow the question.
+    """
+
+    @property
+    def _runs(self) -> "dict[int, Influence]":
+        from sprachbund.influence import Influence
+
+        assert isinstance(self, Influence)
+        return {0: self}
+
+    def share(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+        """Percentage of each test example's top k that each training language contributes.
+
+        Choenni et al. (2023), section 6. `expected_percent` [train_language] is chance.
+        """
+        from sprachbund.analysis import answers
+
+        return answers.share(self._runs, (k,), sign).sel(k=k, drop=True)
+
+    def lift(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+        """`share` over the share expected by chance; 1 is chance."""
+        from sprachbund.analysis import answers
+
+        return answers.lift(self._runs, (k,), sign).sel(k=k, drop=True)
+
+    def share_test(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+        """Does the language of training examples matter for `share`? See `permutation_test`.
+
+        Returns: `observed`, `null_mean`, `null_low`, `null_high`, `p_value`, `q_value`.
+        """
+        from sprachbund.analysis import answers
+
+        return answers.share_test(self._runs, k, sign)
+
+    def mass(self, sign: Sign = "proponents") -> xr.Dataset:
+        """Percentage of the positive influence that each training language holds."""
+        from sprachbund.analysis import answers
+
+        return answers.mass(self._runs, sign)
+
+    def mean_influence(self) -> xr.Dataset:
+        """Mean influence of one training example of a language, in the method's unit; 0 is none."""
+        from sprachbund.analysis import answers
+
+        return answers.mean_score(self._runs)
+
+    def dynamics(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+        """Own-language against cross-language share in the course of fine-tuning.
+
+        Returns: [scores, relation, checkpoint, test_language], percent; `scores` is "alone" (of
+        each checkpoint) or "running" (the weighted sum so far).
+        """
+        from sprachbund.analysis import answers
+
+        return answers.dynamics(self._runs, k, sign)
+
+    def learning(self) -> xr.Dataset:
+        """Accuracy and loss on the test examples: [measure, checkpoint, test_language]."""
+        from sprachbund.analysis import answers
+
+        return answers.learning(self._runs)
+
+    def reinforcement(self, k: int = 100) -> xr.Dataset:
+        """How many proponents from other languages are translations of the own language's.
+
+        Returns: `reinforcing_percent`, `expected_percent`, `excess_percent` and their limits; see
+        `reinforcement_rate`.
+        """
+        from sprachbund.analysis import answers
+
+        return answers.reinforcement(self._runs, (k,)).sel(k=k, drop=True)
+
+    def retrieval(self, k: int = 100) -> xr.Dataset:
+        """Are the translations of own-language proponents found; see `translation_retrieval`."""
+        from sprachbund.analysis import answers
+
+        return answers.retrieval(self._runs, k)
+
+    def label_agreement(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+        """Percentage of the top k with the test example's label: [test_language]."""
+        from sprachbund.analysis import answers
+
+        return answers.label_agreement(self._runs, k, sign)
+
+    def confounds(
+        self, k: int = 100, sign: Sign = "proponents", properties: "Given | None" = None
+    ) -> xr.Dataset:
+        """How much of each language's lift remains after each control; see `remaining_lift`.
+
+        `properties` of the training examples are added to those that the result holds.
+        """
+        from sprachbund.analysis import answers
+
+        return answers.confounds(self._runs, k, sign, properties)
+
+    def property_correlations(self, properties: "Given | None" = None) -> xr.Dataset:
+        """Rank correlation of influence with properties of training examples.
+
+        Returns: [property, train_language, test_language].
+        """
+        from sprachbund.analysis import answers
+
+        return answers.property_correlations(self._runs, properties)
+
+    def relations(self, distances: xr.Dataset, k: int = 100) -> xr.Dataset:
+        """Does influence go with the distance between languages: [measure, distance]; see `mantel`.
+
+        `distances` as `sprachbund.data.distances` reads them.
+        """
+        from sprachbund.analysis import answers
+
+        return answers.relations(self._runs, distances, k)
+
+    def overlap(self, other: "Influence", k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+        """How far another run relies on the same examples of other languages: [test_language].
+
+        Returns: `jaccard`, `rank_biased_overlap`, their limits, and what chance would give.
+        """
+        from sprachbund.analysis import overlap
+
+        (one,) = self._runs.values()
+        return overlap.overlap_by_language(overlap.overlap(one, other, k, sign))

@@ -1,0 +1,47 @@
+"""What the tables of a study need beside its influence results: distances, lengths, sub-words."""
+
+import hashlib
+from pathlib import Path
+
+import xarray as xr
+
+from sprachbund.analysis.catalogue import Asked
+from sprachbund.analysis.config import LANG2VEC
+from sprachbund.analysis.subwords import token_overlap, type_overlap
+from sprachbund.configuration import StudyConfig
+from sprachbund.data.distances import lang2vec_distances, read_distances, script_distances
+from sprachbund.modeling import load_tokenizer
+from sprachbund.study_data import StudyData
+from sprachbund.tokens import token_properties, tokens_by_language
+
+
+def known_of(config: StudyConfig, data: StudyData, base: Path) -> Asked:
+    """Read the distances that the study names, and measure what the tokenizer makes of the data.
+
+    Raises: DataError if the distances cannot be read; ModelError if the tokenizer cannot.
+    """
+    tokenizer = load_tokenizer(config.model.path)
+    tokens = tokens_by_language(tokenizer, (data.train, data.evaluation))
+    distances = _named_distances(config, base)
+    distances["script"] = script_distances(config.languages.all)
+    known = {"sub-word types": type_overlap(tokens), "sub-words in text": token_overlap(tokens)}
+    for name, similarity in known.items():
+        distances[name] = 1.0 - similarity
+    properties = token_properties(tokenizer, data.train, config.model.max_length)
+    return Asked(distances, properties)
+
+
+def distances_fingerprint(config: StudyConfig, base: Path) -> str:
+    """What tells whether the distances that a study names have changed: their content, or the name."""
+    named = config.analysis.distances
+    path = base / named
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else named
+
+
+def _named_distances(config: StudyConfig, base: Path) -> xr.Dataset:
+    named, languages = config.analysis.distances, config.languages.all
+    if not named:
+        return xr.Dataset(coords={dim: list(languages) for dim in ("language", "other_language")})
+    by_package = named == LANG2VEC
+    found = lang2vec_distances(languages) if by_package else read_distances(base / named, languages)
+    return found.reindex(language=list(languages), other_language=list(languages))

@@ -1,0 +1,173 @@
+"""Controls against loops and regressions of other libraries, and planted explanations."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from made_up_values import score_matrix
+from scipy.stats import spearmanr
+from statsmodels.api import OLS, add_constant
+
+from sprachbund.analysis.confounds import (
+    label_agreement,
+    lifts_after_controls,
+    remaining_lift,
+    share_by_label,
+    without_language_means,
+)
+from sprachbund.analysis.properties import (
+    rank_correlations,
+    rank_correlations_within,
+    residual,
+    train_properties,
+)
+from sprachbund.errors import InfluenceError
+from synthetic_influence import in_memory, scores
+
+TRAIN, TEST = ["en", "de", "de", "fr"] * 15, ["ko", "en", "de"] * 4
+RNG = np.random.default_rng
+
+
+def normal(seed: int = 0, n_test: int = len(TEST), n_train: int = len(TRAIN)) -> xr.DataArray:
+    tests = (TEST * n_test)[:n_test]
+    values = RNG(seed).normal(size=(n_test, n_train)).round(1)
+    return score_matrix(values, (TRAIN * n_train)[:n_train], tests)
+
+
+def properties(n: int = len(TRAIN), seed: int = 1) -> xr.Dataset:
+    rng = RNG(seed)
+    found = {"length": rng.integers(1, 50, n), "norm": rng.random(n), "same": np.ones(n)}
+    return xr.Dataset({name: ("train", values) for name, values in found.items()})
+
+
+@pytest.mark.parametrize("sign", ["proponents", "opponents"])
+def test_shares_by_label_are_those_of_a_ranking_of_these_examples_alone(sign: str) -> None:
+    matrix, k = normal(), 6
+    found = share_by_label(matrix, k, sign)  # type: ignore[arg-type]
+    labels = matrix["train_label"].values
+    direction = -1 if sign == "proponents" else 1
+    for m in range(len(TEST)):
+        own = matrix["test_label"].values[m]
+        for name, chosen in (("same label", labels == own), ("another label", labels != own)):
+            (allowed,) = np.nonzero(chosen)
+            first = sorted(allowed, key=lambda n: (direction * matrix.values[m, n], n))[:k]
+            row = found.sel(label=name).isel(test=m)
+            for language in ("en", "de", "fr"):
+                cell = row.sel(train_language=language)
+                count = sum(TRAIN[n] == language for n in first)
+                assert float(cell["share_percent"]) == pytest.approx(100 * count / k)
+                expected = np.mean([TRAIN[n] == language for n in allowed])
+                assert float(cell["expected_percent"]) == pytest.approx(100 * expected)
+
+
+def test_a_stratum_that_is_too_small_is_refused_and_left_out_of_the_controls() -> None:
+    matrix = normal()
+    with pytest.raises(InfluenceError, match=r"k is 31, but test example .* has only 30"):
+        share_by_label(matrix, 31)
+    found = lifts_after_controls(matrix, properties(), 31)
+    assert "same label" not in found["control"].values
+    assert "has only 30" in found.attrs["left_out"][0]
+
+
+def test_label_agreement_is_a_count_against_chance() -> None:
+    matrix = normal()
+    found = label_agreement(matrix, 7)
+    for m in range(len(TEST)):
+        first = sorted(range(len(TRAIN)), key=lambda n: (-matrix.values[m, n], n))[:7]
+        own = matrix["test_label"].values[m]
+        same = [matrix["train_label"].values[n] == own for n in first]
+        assert float(found["same_label_percent"][m]) == pytest.approx(100 * np.mean(same))
+        assert float(found["expected_percent"][m]) == 50
+
+
+def test_language_means_are_taken_out_one_test_example_at_a_time() -> None:
+    matrix = normal()
+    found = without_language_means(matrix).values
+    for m in range(len(TEST)):
+        for n in range(len(TRAIN)):
+            same = [matrix.values[m, i] for i in range(len(TRAIN)) if TRAIN[i] == TRAIN[n]]
+            assert found[m, n] == pytest.approx(matrix.values[m, n] - np.mean(same))
+
+
+def test_residuals_are_those_of_statsmodels() -> None:
+    matrix, given = normal(), properties()
+    design = add_constant(np.column_stack([given["length"], given["norm"]]))
+    found = residual(matrix, given)
+    for m in range(len(TEST)):
+        expected = OLS(matrix.values[m], design).fit().resid
+        np.testing.assert_allclose(found.values[m], expected, atol=1e-10)
+
+
+def test_collinear_and_constant_properties_do_no_harm() -> None:
+    matrix, given = normal(), properties()
+    doubled = given.assign(twice=2 * given["length"] + 3)
+    np.testing.assert_allclose(residual(matrix, doubled), residual(matrix, given), atol=1e-9)
+    centred = matrix - matrix.mean("train")
+    np.testing.assert_allclose(residual(matrix, given[["same"]]), centred, atol=1e-12)
+
+
+def test_rank_correlations_are_those_of_scipy_overall_and_within_languages() -> None:
+    matrix, given = normal(), properties()
+    overall = rank_correlations(matrix, given)
+    within = rank_correlations_within(matrix, given)
+    for m in range(len(TEST)):
+        expected = spearmanr(matrix.values[m], given["length"]).statistic
+        assert float(overall.sel(property="length")[m]) == pytest.approx(expected)
+        rows = [n for n, language in enumerate(TRAIN) if language == "de"]
+        expected = spearmanr(matrix.values[m, rows], given["norm"].values[rows]).statistic
+        cell = within.sel(property="norm", train_language="de")[m]
+        assert float(cell) == pytest.approx(expected)
+    assert np.isnan(overall.sel(property="same")).all(), "no correlation with a constant"
+
+
+def test_properties_are_those_of_the_result_and_those_given() -> None:
+    loss = RNG(0).random((3, 8))
+    influence = in_memory(
+        scores(3, 2, 8), ["en", "de"] * 4, ["en", "ko"], method="tracin", train_loss=loss
+    )
+    found = train_properties(influence, {"a": range(8), "b": loss + 1})
+    assert set(found.data_vars) == {"text_length", "loss", "a", "b"}
+    np.testing.assert_allclose(found["loss"], (0.3 * loss[1] + 0.1 * loss[2]) / 0.4)
+    np.testing.assert_allclose(found["b"], found["loss"] + 1)
+    assert found["text_length"].values.tolist() == [
+        len(text) for text in influence.dataset["train_text"].values
+    ]
+    with pytest.raises(
+        InfluenceError, match=r'"a" has the shape \(7,\); expected \(8,\) or \(3, 8'
+    ):
+        train_properties(influence, {"a": range(7)})
+    with pytest.raises(InfluenceError, match='"a" is not finite'):
+        train_properties(influence, {"a": [np.nan] * 8})
+
+
+def test_a_control_explains_what_it_causes_and_nothing_else() -> None:
+    """German examples are longer and influence grows with length; French ones are better as such."""
+    rng, n = RNG(7), 600
+    train = ["en", "de", "fr"] * (n // 3)
+    german, french = (
+        np.array([name == tag for name in train], dtype=float) for tag in ("de", "fr")
+    )
+    length = 10 * rng.random(n) + 5 * german
+    values = rng.normal(size=(40, n)) + 0.25 * length + 1.5 * french
+    matrix = score_matrix(values, train, ["ko"] * 40)
+    given = xr.Dataset({"length": ("train", length), "noise": ("train", rng.random(n))})
+    found = remaining_lift({0: lifts_after_controls(matrix, given, 50)})
+    plain = found.sel(control="none").isel(test_language=0)
+    assert float(plain["low"].sel(train_language="de")) > 1, "German must look influential"
+    remaining = found["remaining_percent"].isel(test_language=0)
+    assert abs(float(remaining.sel(control="noise", train_language="de")) - 100) < 5
+    after = found.isel(test_language=0).sel(control="length")
+    assert float(after["mean"].sel(train_language="de")) < 0.5, "length had hidden its lack of lift"
+    assert float(after["mean"].sel(train_language="fr")) > 1.5, "length does not explain French"
+    no_means = found.isel(test_language=0).sel(control="language means")["mean"]
+    assert float(no_means.sel(train_language="fr")) < float(plain["mean"].sel(train_language="fr"))
+
+
+def test_nothing_remains_of_an_effect_that_there_is_none_of() -> None:
+    found = remaining_lift({0: lifts_after_controls(normal(n_test=24), properties(), 10)})
+    plain = found.sel(control="none", drop=True)
+    inside = (plain["low"] <= 1) & (plain["high"] >= 1)
+    assert inside.any(), "the case must not be trivial"
+    unknown = found["remaining_percent"].isnull().all("control")
+    assert (unknown == (inside | plain["low"].isnull())).all()
+    kept = found["remaining_percent"].sel(control="none").values
+    np.testing.assert_allclose(kept[~np.isnan(kept)], 100)
