@@ -13,6 +13,7 @@ from types import TracebackType
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
+from sprachbund.gradients.allocator import freed_memory_kept
 from sprachbund.gradients.capture import Capture, Consumer, evaluation_mode, find_sites
 from sprachbund.gradients.losses import (
     Batch,
@@ -63,6 +64,7 @@ class GradientEngine:
         self._stack = ExitStack()
 
     def __enter__(self) -> "GradientEngine":
+        self._stack.enter_context(freed_memory_kept())
         self._stack.enter_context(evaluation_mode(self._model))
         try:
             self._install()

@@ -136,10 +136,14 @@ def tokens_with_gradient(g_BTO: Tensor) -> Tensor | None:
     """Positions [B, L] of the tokens with an output gradient, where these are few; None where most have one.
 
     A pooled head reads one token of the last layer, so most of that layer's linear maps have output gradients at one
-    token only. A few features are probed first: where they do not vanish, nothing does.
+    token only. A few features are probed first, of the middle tokens of one example and then of all: where they do
+    not vanish, nothing does.
     """
     tokens = g_BTO.shape[1]
-    if tokens < 4 or int((g_BTO[..., :_PROBED_FEATURES] != 0).any(2).sum(1).max()) > tokens // 2:
+    middle = g_BTO[0, tokens // 2 : tokens // 2 + 2, :_PROBED_FEATURES]
+    if tokens < 4 or bool(middle.any()):
+        return None
+    if int((g_BTO[..., :_PROBED_FEATURES] != 0).any(2).sum(1).max()) > tokens // 2:
         return None
     live_BT = (g_BTO != 0).any(2)
     most = max(int(live_BT.sum(1).max()), 1)

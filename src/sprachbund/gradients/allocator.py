@@ -1,0 +1,31 @@
+"""Keeping freed memory for the next batch, where the C library would give it back to the system.
+
+A pass of the engine keeps nothing, so that glibc returns hundreds of megabytes after each batch and the kernel hands
+them out again page by page: a tenth of the time of a pass and more, measured.
+"""
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGEST_MMAP_THRESHOLD = 32 * 2**20
+"""Where glibc's own adjustment of the threshold ends, too; setting one threshold stops the adjustment of both."""
+_LARGEST_INT = 2**31 - 1
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Inside, glibc keeps what is freed; on leaving, it is given back. Elsewhere nothing happens."""
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
+    try:
+        yield
+    finally:
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
+        libc.malloc_trim(0)
