@@ -18,10 +18,10 @@ _LARGEST_INT = 2**31 - 1
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
     """Inside, glibc keeps what is freed; on leaving, it is given back. Elsewhere nothing happens."""
-    if platform.libc_ver()[0] != "glibc":
+    libc = _glibc()
+    if libc is None:
         yield
         return
-    libc = ctypes.CDLL(None)
     libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
     libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
     try:
@@ -29,3 +29,14 @@ def freed_memory_kept() -> Iterator[None]:
     finally:
         libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
         libc.malloc_trim(0)
+
+
+def give_back_freed_memory() -> None:
+    """Give back at once what is freed and kept: the holes that a bank leaves between its parts fit no later batch."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sprachbund.errors import GradientError
+from sprachbund.gradients.allocator import give_back_freed_memory
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Batch, batch_size
@@ -47,6 +48,7 @@ def fill_bank(
         losses.append(engine.per_example(batch, bank.adding(Each(start), squared_norm_B)))
         norms.append(squared_norm_B.sqrt())
         start += size
+    give_back_freed_memory()
     return FilledBank(bank, torch.cat(norms).cpu(), torch.cat(losses).cpu().double())
 
 
