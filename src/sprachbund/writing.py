@@ -1,7 +1,6 @@
 """Files that are written whole or not at all, and what to tell the user where that fails."""
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ def writing(path: Path) -> Iterator[Path]:
 
     Raises: StudyError if the disk refuses.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -39,7 +39,7 @@ MISTAKES = [
     Mistake(
         "an unknown key",
         keys(analysis={"top": 3}),
-        ("study.yaml: analysis.top: no such key", "known keys: k, examples"),
+        ("study.yaml: analysis.top: no such key", "known keys: k, distances, examples"),
     ),
     Mistake(
         "a word for a number",
@@ -83,7 +83,7 @@ MISTAKES = [
     Mistake(
         "less memory than one example takes",
         keys(attribution={"memory": "1KB"}),
-        ("attribution.memory", "one test example", "raise it"),
+        ("1 KiB", "those of one test example take", "raise attribution.memory"),
     ),
     Mistake(
         "a language listed twice",
