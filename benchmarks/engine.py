@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 import transformers
-from shapes import SHAPES, Batch, batches, build, lengths_of, packed
+from shapes import SHAPES, Batch, batches, build, lengths_of, packed, plain_epoch
 
 from sprachbund import pairwise_influence
 from sprachbund.gradients.engine import GradientEngine
@@ -55,10 +55,8 @@ class Subject:
         return cls(build(shape), plain, packed(shape, train, seed=1), packed(shape, test, seed=2))
 
     def plain_epoch(self) -> None:
-        """The floor: what an ordinary training epoch computes, without the optimizer."""
-        for batch in self.plain:
-            self.model.zero_grad(set_to_none=True)
-            self.model(**batch).loss.backward()
+        """The floor."""
+        plain_epoch(self.model, self.plain)
 
     def influence(self) -> None:
         """Dot products and norms come from one pass, so that cosine is the whole of both."""

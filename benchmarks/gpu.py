@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from shapes import SHAPES, Batch, build, lengths_of, packed
+from shapes import SHAPES, Batch, build, lengths_of, packed, plain_epoch
+from transformers import PreTrainedModel
 
 from sprachbund import pairwise_influence
 
@@ -27,14 +28,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _plain_epoch(model: torch.nn.Module, data: list[Batch]) -> None:
-    for batch in data:
-        model.zero_grad(set_to_none=True)
-        on_gpu = {name: value.cuda() for name, value in batch.items()}
-        model(**on_gpu).loss.backward()
-
-
-def _difference_from_cpu(model: torch.nn.Module, train: list[Batch], test: list[Batch]) -> float:
+def _difference_from_cpu(model: PreTrainedModel, train: list[Batch], test: list[Batch]) -> float:
     """Relative difference of the first scores from the CPU's, Frobenius norm."""
     few_train = [{name: value[:_COMPARED] for name, value in train[0].items()}]
     few_test = [{name: value[:4] for name, value in test[0].items()}]
@@ -63,8 +57,8 @@ def main() -> None:
     )
     for precision in ("high", "highest"):  # tf32 on, off
         torch.set_float32_matmul_precision(precision)
-        _plain_epoch(model, train[:2])
-        floor = _seconds(lambda: _plain_epoch(model, [*train, *test]))
+        plain_epoch(model, train[:2])
+        floor = _seconds(lambda: plain_epoch(model, [*train, *test]))
         model.zero_grad(set_to_none=True)
         pairwise_influence(model, train[:2], test[:1], "cosine")
         torch.cuda.reset_peak_memory_stats()

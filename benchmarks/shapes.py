@@ -1,6 +1,6 @@
 """The models and batches that the benchmarks share: XLM-R shapes with random weights, random tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,13 @@ def packed(shape: Shape, lengths: Sequence[int], seed: int) -> list[Batch]:
         _batch(shape, lengths, positions, seed)
         for positions in pack(lengths, tokens=4096, examples=32)
     ]
+
+
+def plain_epoch(model: PreTrainedModel, data: Iterable[Batch]) -> None:
+    """The floor: what an ordinary training epoch computes, without the optimizer."""
+    for batch in data:
+        model.zero_grad(set_to_none=True)
+        model(**{name: value.to(model.device) for name, value in batch.items()}).loss.backward()
 
 
 def _batch(shape: Shape, lengths: Sequence[int], positions: Sequence[int], seed: int) -> Batch:

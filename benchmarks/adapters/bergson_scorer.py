@@ -10,10 +10,9 @@ import torch
 from bergson import GradientCollector, GradientProcessor, IndexConfig, Scorer
 from bergson.score.score_writer import InMemorySequenceScoreWriter
 from datasets import Dataset
+from shapes import Batch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-
-from adapters.setting import Batch
 
 
 def examples(data: list[Batch]) -> int:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 from captum.influence import TracInCP, TracInCPFast
+from shapes import Batch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from adapters.setting import Batch, Logits, loader
+from adapters.setting import Logits, loader
 
 
 def exact(model: PreTrainedModel, train: list[Batch], test: list[Batch]) -> Tensor:

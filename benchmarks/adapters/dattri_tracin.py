@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from dattri.algorithm import TracInAttributor
 from dattri.task import AttributionTask
+from shapes import Batch
 from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
-from adapters.setting import Batch, Logits, loader
+from adapters.setting import Logits, loader
 from adapters.vmap_grad import open_mask
 
 

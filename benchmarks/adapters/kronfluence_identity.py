@@ -8,10 +8,11 @@ import tempfile
 from kronfluence.analyzer import Analyzer, prepare_model
 from kronfluence.arguments import FactorArguments
 from kronfluence.task import Task
+from shapes import Batch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adapters.setting import Batch, dataset
+from adapters.setting import dataset
 
 Example = tuple[Tensor, Tensor, Tensor]
 

@@ -1,9 +1,9 @@
 """This project's engine: every trainable parameter, exactly."""
 
+from shapes import Batch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from adapters.setting import Batch
 from sprachbund import pairwise_influence
 
 

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator
 
 import torch
+from shapes import Batch
 from torch import Tensor, nn
 
 from adapters.catalogue import Job
-from adapters.setting import Batch, small_model, train_and_test
+from adapters.setting import small_model, train_and_test
 
 
 def gradient(model: nn.Module, batch: Batch, position: int) -> Tensor:

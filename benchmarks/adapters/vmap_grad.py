@@ -1,11 +1,10 @@
 """PyTorch's own per-example gradients: vmap over grad, every trainable parameter, nothing approximated."""
 
 import torch
+from shapes import Batch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from transformers import PreTrainedModel
-
-from adapters.setting import Batch
 
 Gradients = dict[str, Tensor]
 

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
+from shapes import Batch, plain_epoch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapters.catalogue import Job, Measurement
-from adapters.setting import Batch, plain_epoch, small_model, train_and_test
+from adapters.setting import small_model, train_and_test
 
 Scores = Callable[[PreTrainedModel, list[Batch], list[Batch]], Tensor]
 

@@ -6,7 +6,7 @@ gradients written out, and scores are one matrix product with the training gradi
 
 from enum import Enum
 
-# Seconds for each unit of work on one CPU thread, measured (benchmarks/costs.py): the product that writes a gradient
+# Seconds for each unit of work on one CPU thread, measured once on one machine: the product that writes a gradient
 # out, writing and reading back an entry, an entry's share of the score product; a Gram entry's two inner products, and
 # its element-wise product and sum.
 _SECONDS_WRITE_FLOP = 1 / 105e9
