@@ -142,9 +142,9 @@ class GradientEngine:
 
     def _prove(self, batch: Batch) -> None:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
-        prove_batch_independence(self._model, self._loss, batch)
+        losses = prove_batch_independence(self._model, self._loss, batch)
         if self._default_loss:
-            prove_own_loss(self._model, batch)
+            prove_own_loss(self._model, batch, losses)
         wrong = self._disagreeing(batch)
         if wrong:
             self._by_autograd |= wrong
