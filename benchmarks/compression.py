@@ -8,25 +8,19 @@ factorised random projections of the linear layers (Choe et al. 2024, LoGra).
 """
 
 import argparse
-import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from scipy.stats import spearmanr
+from agreement import agreement
+from finished_study import FinishedStudy
 from torch import Tensor
 
-from sprachbund.batching import Batcher
-from sprachbund.configuration import read_study
-from sprachbund.data.corpus import Corpus
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.per_example import OuterGradient, PerExampleGradient
-from sprachbund.gradients.scoring import fill_bank, score_batch
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.principal import principal_directions
 from sprachbund.index.sketch import SignSketch
-from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
-from sprachbund.runs import Run
 
 _SKETCH = 65_536
 _FACTORS = (8, 16, 32)
@@ -54,31 +48,22 @@ class Factorised:
         return self._maps[key]
 
 
-def measure(
-    label: str,
-    numbers: int,
-    dot_MN: Tensor,
-    test_M: Tensor,
-    train_N: Tensor,
-    exact: dict[str, Tensor],
-) -> None:
-    """One row of the table."""
-    found = {"cosine": dot_MN / (test_M[:, None] * train_N[None, :]), "dot": dot_MN}
-    cells = []
-    for similarity, values in found.items():
-        truth = exact[similarity]
-        rho = sum(float(spearmanr(a, b)[0]) for a, b in zip(values, truth, strict=True)) / len(
-            truth
-        )
-        cells.append(
-            f"{similarity}: {rho:.3f} {_overlap(values, truth, 10):.3f} {_overlap(values, truth, 100):.3f}"
-        )
-    print(f"{label:38} {numbers:7}  " + "   ".join(cells), flush=True)
+@dataclass(frozen=True)
+class Exact:
+    """The scores that a compression is held against."""
 
+    scores: dict[str, Tensor]
 
-def _overlap(found: Tensor, truth: Tensor, k: int) -> float:
-    pairs = zip(found.topk(k, 1).indices, truth.topk(k, 1).indices, strict=True)
-    return sum(len(set(a.tolist()) & set(b.tolist())) / k for a, b in pairs) / len(truth)
+    def measure(
+        self, label: str, numbers: int, dot_MN: Tensor, test_MD: Tensor, train_ND: Tensor
+    ) -> None:
+        """One row of the table: products of compressed gradients, and the gradients for their norms."""
+        norms = test_MD.norm(dim=1)[:, None] * train_ND.norm(dim=1)[None, :]
+        found = {"cosine": dot_MN / norms, "dot": dot_MN}
+        cells = [
+            f"{name}: {agreement(values, self.scores[name])}" for name, values in found.items()
+        ]
+        print(f"{label:38} {numbers:7}  " + "   ".join(cells), flush=True)
 
 
 def _stored(sketch_ND: Tensor, kind: str) -> Tensor:
@@ -93,9 +78,47 @@ def _stored(sketch_ND: Tensor, kind: str) -> Tensor:
     return (unit / scale).round() * scale * norm
 
 
-def _every(corpus: Corpus, count: int) -> Corpus:
-    step = max(1, len(corpus) // count)
-    return corpus.take(range(0, step * count, step))
+def sketches(engine: GradientEngine, study: FinishedStudy) -> tuple[Tensor, Tensor]:
+    """The largest sketches of the test and of the training examples, float64."""
+    sketch = SignSketch(_SKETCH, 0, engine.device)
+    test_MD, train_ND = (
+        torch.cat([sketch_batch(engine, sketch, batch)[0] for batch in study.batches(corpus)])
+        for corpus in (study.test, study.train)
+    )
+    return test_MD.double(), train_ND.double()
+
+
+def measure_factorised(engine: GradientEngine, study: FinishedStudy, exact: Exact) -> None:
+    """Random projections of both factors."""
+    for k in _FACTORS:
+        projected = []
+        for corpus in (study.test, study.train):
+            rows = []
+            for batch in study.batches(corpus):
+                factorised = Factorised(k)
+                engine.per_example(batch, factorised.take)
+                parts = factorised.parts
+                rows.append(torch.cat([parts[name] for name in sorted(parts)], dim=1))
+            projected.append(torch.cat(rows).double())
+        a, b = projected
+        exact.measure(f"factorised random {k} x {k}", a.shape[1], a @ b.T, a, b)
+
+
+def measure_sketches(test_MD: Tensor, train_ND: Tensor, exact: Exact) -> None:
+    """Sketches of several sizes, as they may be stored, and in their principal directions."""
+    for numbers in (1024, 4096, 16_384, 65_536):
+        # A sketch of fewer numbers is the larger one folded.
+        a, b = (values.view(len(values), -1, numbers).sum(1) for values in (test_MD, train_ND))
+        exact.measure("sign sketch", numbers, a @ b.T, a, b)
+        for kind in ("float16", "bfloat16", "int8"):
+            exact.measure(f"  kept as {kind}", numbers, a @ _stored(b, kind).T, a, b)
+        if numbers >= 16_384:
+            for kept in (64, 128, 256, 512):
+                directions = principal_directions(b.float(), kept).double()
+                dot_kept = (a @ directions) @ (b @ directions).T
+                exact.measure(
+                    f"  its principal {directions.shape[1]} directions", kept, dot_kept, a, b
+                )
 
 
 def main() -> None:
@@ -104,70 +127,13 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=480)
     parser.add_argument("--tests", type=int, default=32)
     options = parser.parse_args()
-    config = read_study(options.results / "study.yaml")
-    run = Run.open(options.results / "runs" / f"seed-{config.finetuning.seeds[0]}")
-    path = run.checkpoints[-1].path
-    train, test = (
-        _every(Corpus.read(options.results / "data" / f"{name}.jsonl"), count)
-        for name, count in (("train", options.train), ("test", options.tests))
-    )
-    tokenizer = load_tokenizer(path)
-    length = config.model.max_length
-    model = load_classifier(ModelConfig(path=str(path), max_length=length), train.labels, seed=0)
-    batcher = Batcher(tokenizer, 2048, 32)
-
-    def batches(corpus: Corpus) -> Iterator[dict[str, Tensor]]:
-        return (batch for _, batch in batcher(encode(corpus, tokenizer, length)))
-
-    with GradientEngine(model) as engine:
-        filled = fill_bank(engine, batches(test))
-        start = time.perf_counter()
-        scores = [score_batch(engine, filled.bank, batch) for batch in batches(train)]
-        scoring = time.perf_counter() - start
-        dot = torch.cat([score.dot_MB for score in scores], dim=1)
-        norm = torch.cat([score.norm_B for score in scores])
-        exact = {"dot": dot, "cosine": dot / (filled.norm_M[:, None] * norm[None, :])}
-        sketch = SignSketch(_SKETCH, 0, engine.device)
-        start = time.perf_counter()
-        train_ND = torch.cat([sketch_batch(engine, sketch, b)[0] for b in batches(train)]).double()
-        sketching = time.perf_counter() - start
-        test_MD = torch.cat([sketch_batch(engine, sketch, b)[0] for b in batches(test)]).double()
-        print(
-            f"N={len(train)} M={len(test)}; exact scores {scoring:.1f} s, sketches of {_SKETCH} {sketching:.1f} s; "
-            "rho, top-10 and top-100 overlap"
-        )
-        for k in _FACTORS:
-            projected = []
-            for corpus in (test, train):
-                rows = []
-                for batch in batches(corpus):
-                    factorised = Factorised(k)
-                    engine.per_example(batch, factorised.take)
-                    parts = factorised.parts
-                    rows.append(torch.cat([parts[name] for name in sorted(parts)], dim=1))
-                projected.append(torch.cat(rows).double())
-            a, b = projected
-            measure(
-                f"factorised random {k} x {k}",
-                a.shape[1],
-                a @ b.T,
-                a.norm(dim=1),
-                b.norm(dim=1),
-                exact,
-            )
-    for numbers in (1024, 4096, 16_384, 65_536):
-        # A sketch of fewer numbers is the larger one folded.
-        a, b = (values.view(len(values), -1, numbers).sum(1) for values in (test_MD, train_ND))
-        measure("sign sketch", numbers, a @ b.T, a.norm(dim=1), b.norm(dim=1), exact)
-        for kind in ("float16", "bfloat16", "int8"):
-            stored = _stored(b, kind)
-            measure(f"  kept as {kind}", numbers, a @ stored.T, a.norm(dim=1), b.norm(dim=1), exact)
-        if numbers >= 16_384:
-            for kept in (64, 128, 256, 512):
-                directions = principal_directions(b.float(), kept).double()
-                dot_kept = (a @ directions) @ (b @ directions).T
-                label = f"  its principal {directions.shape[1]} directions"
-                measure(label, kept, dot_kept, a.norm(dim=1), b.norm(dim=1), exact)
+    study = FinishedStudy.open(options.results, options.train, options.tests)
+    with GradientEngine(study.model) as engine:
+        exact = Exact(study.scores(engine, study.fill(engine)))
+        print(f"N={len(study.train)} M={len(study.test)}; rho, top-10 and top-100 overlap")
+        measure_factorised(engine, study, exact)
+        test_MD, train_ND = sketches(engine, study)
+    measure_sketches(test_MD, train_ND, exact)
 
 
 if __name__ == "__main__":

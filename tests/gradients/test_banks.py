@@ -13,7 +13,7 @@ from sprachbund.errors import ConfigurationError, GradientError, SprachbundWarni
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import bank_nbytes, examples_at_once
 from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
-from sprachbund.gradients.scoring import fill_bank
+from sprachbund.gradients.scoring import fill_bank, fill_means
 
 TRAIN, TEST = builders.examples(9, seed=1), builders.examples(6, seed=2)
 LONG = builders.examples(6, longest=60, seed=4)
@@ -75,6 +75,41 @@ def test_a_bfloat16_bank_keeps_three_digits_and_the_ranks_of_clear_winners():
     rounded = pairwise_influence(model, train, test, "cosine", bank_dtype="bfloat16")
     assert 0 < oracle.relative_error(rounded, exact.double()) < 4e-3
     assert torch.equal(exact.argmax(dim=1), rounded.argmax(dim=1))
+
+
+def test_the_bank_takes_no_more_memory_than_foretold_where_the_first_batch_is_the_shortest():
+    """The form of a matrix is chosen once; chosen by short texts, long ones would take too much."""
+    model = builders.xlm_roberta()
+    rows = builders.examples(4, longest=3, seed=5) + builders.examples(4, longest=60, seed=6)
+    longest = max(len(row["input_ids"]) for row in rows)
+    assert longest > 40
+    with GradientEngine(model) as engine:
+        bank = fill_bank(engine, builders.batches(rows, 4)).bank
+        foretold = bank_nbytes(engine.selection, longest, len(rows), "float32")
+    assert bank.nbytes <= foretold
+
+
+def test_norms_and_losses_are_in_the_order_of_the_test_examples():
+    model = builders.xlm_roberta(torch.float64)
+    rows = builders.examples(3, longest=4, seed=5) + builders.examples(3, longest=40, seed=6)
+    with GradientEngine(model) as engine:
+        together = fill_bank(engine, builders.batches(rows, 2))
+        apart = [fill_bank(engine, builders.batches([row], 1)) for row in rows]
+    assert torch.allclose(together.norm_M, torch.cat([one.norm_M for one in apart]), rtol=1e-12)
+    assert torch.allclose(together.loss_M, torch.cat([one.loss_M for one in apart]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("longest", [3, 60])
+def test_a_bank_of_means_of_a_matrix_does_not_grow_with_the_examples(longest):
+    model = builders.xlm_roberta()
+    matrix = "roberta.encoder.layer.0.intermediate.dense.weight"
+    sizes = []
+    for count in (200, 400):
+        rows = builders.batches(builders.examples(count, longest, seed=3), 50)
+        with GradientEngine(model, parameters=matrix.__eq__) as engine:
+            groups, weights = torch.arange(count) % 2, torch.full((count,), 2 / count)
+            sizes.append(fill_means(engine, rows, groups, weights).nbytes)
+    assert sizes[0] == sizes[1]
 
 
 @settings(max_examples=12, deadline=None)

@@ -23,13 +23,16 @@ Consumer = Callable[[str, PerExampleGradient], None]
 
 
 class Bank:
-    """Gradients of test examples for all parameters: `size` rows, one for each example or mean of several.
+    """Gradients of test examples for all parameters: `size` rows, each of one of `examples` or the sum of several.
 
     Matrices that are written out are kept in `dtype`, by default the model's own, in which everything is computed.
     """
 
-    def __init__(self, size: int, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, size: int, dtype: torch.dtype | None = None, examples: int | None = None
+    ) -> None:
         self.size = size
+        self._examples = size if examples is None else examples
         self._dtype = dtype
         self._buffer = Buffer()
         self._parts: dict[str, tuple[type[PerExampleGradient], ParameterBank]] = {}
@@ -69,7 +72,7 @@ class Bank:
     def _new_part(self, gradient: PerExampleGradient) -> ParameterBank:
         match gradient:
             case OuterGradient():
-                form = cheaper_form(gradient.shape, gradient.tokens, self.size)
+                form = cheaper_form(gradient.shape, gradient.tokens, self.size, self._examples)
                 if form is Form.FACTORS:
                     return FactorBank(self.size)
                 dtype = self._dtype or gradient.left_BTO.dtype

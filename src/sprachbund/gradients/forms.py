@@ -23,12 +23,19 @@ class Form(Enum):
     WRITTEN_OUT = "written out"
 
 
-def cheaper_form(shape: tuple[int, int], tokens: int, size: int) -> Form:
-    """The form in which scoring a training example of this many tokens against `size` test examples costs less."""
+def cheaper_form(
+    shape: tuple[int, int], tokens: int, size: int, examples: int | None = None
+) -> Form:
+    """The form in which scoring a training example of this many tokens against `size` rows costs less.
+
+    A row is a test example, or the sum of several: factors do not add up, so all `examples` of them are contracted.
+    """
     rows, columns = shape
     gram = tokens**2 * (2 * (rows + columns) * _SECONDS_GRAM_FLOP + _SECONDS_GRAM_ENTRY)
     write = rows * columns * (2 * tokens * _SECONDS_WRITE_FLOP + _SECONDS_ENTRY)
-    factors = size * gram + min(gram, write)  # the norm comes from the cheaper of both
+    factors = (size if examples is None else examples) * gram + min(
+        gram, write
+    )  # the norm comes from the cheaper of both
     written_out = write + rows * columns * size * _SECONDS_SCORE_ENTRY
     return Form.FACTORS if factors < written_out else Form.WRITTEN_OUT
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -36,20 +37,28 @@ class FilledBank:
 def fill_bank(
     engine: GradientEngine, batches: Iterable[Batch], dtype: torch.dtype | None = None
 ) -> FilledBank:
-    """One pass over the test examples. Written-out gradients are kept in `dtype`, by default the model's."""
+    """One pass over the test examples. Written-out gradients are kept in `dtype`, by default the model's.
+
+    The longest texts come first: by them the bank chooses how it keeps each matrix's gradients.
+    """
     test = list(batches)
     if not test:
         raise GradientError("there is no test batch (an iterator that was already consumed?)")
-    bank = Bank(sum(map(batch_size, test)), dtype)
-    norms, losses, start = [], [], 0
-    for batch in test:
-        size = batch_size(batch)
-        squared_norm_B = torch.zeros(size, dtype=torch.float64, device=engine.device)
-        losses.append(engine.per_example(batch, bank.adding(Each(start), squared_norm_B)))
-        norms.append(squared_norm_B.sqrt())
-        start += size
+    starts = list(accumulate(map(batch_size, test), initial=0))
+    bank = Bank(starts[-1], dtype)
+    norm_M, loss_M = torch.empty(2, bank.size, dtype=torch.float64)
+    for start, batch in sorted(zip(starts[:-1], test, strict=True), key=_longest_first):
+        squared_norm_B = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
+        losses = engine.per_example(batch, bank.adding(Each(start), squared_norm_B))
+        span = slice(start, start + batch_size(batch))
+        norm_M[span], loss_M[span] = squared_norm_B.sqrt().cpu(), losses.cpu().double()
     give_back_freed_memory()
-    return FilledBank(bank, torch.cat(norms).cpu(), torch.cat(losses).cpu().double())
+    return FilledBank(bank, norm_M, loss_M)
+
+
+def _longest_first(numbered: tuple[int, Batch]) -> tuple[int, int]:
+    start, batch = numbered
+    return -max((value.shape[1] for value in batch.values() if value.dim() > 1), default=1), start
 
 
 def score_batch(engine: GradientEngine, bank: Bank, batch: Batch) -> BatchScores:
@@ -76,7 +85,7 @@ def fill_means(
     dtype: torch.dtype | None = None,
 ) -> Bank:
     """The bank of weighted sums of test gradients: example m adds weight[m] times its gradient to row group[m]."""
-    bank, start = Bank(int(group_M.max()) + 1, dtype), 0
+    bank, start = Bank(int(group_M.max()) + 1, dtype, examples=len(group_M)), 0
     for batch in batches:
         span = slice(start, start + batch_size(batch))
         placement = Means(group_M[span].to(engine.device), weight_M[span].to(engine.device))
