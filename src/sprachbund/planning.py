@@ -37,11 +37,39 @@ class Plan:
     coverage: str
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What was timed and weighed on one batch."""
+
+    step_seconds: float
+    evaluation_seconds: float
+    attribution_seconds: float
+    weights_nbytes: int
+    bank_nbytes: int
+    passes: int
+    coverage: str
+
+
 def plan_study(study: Study) -> Plan:
     """Load the model and the data, time one training step and one scored batch, and reckon up the rest.
 
     Writes nothing. Raises: what the stages raise for data or a model that they cannot use.
     """
+    measured = _measure(study)
+    stages = (
+        StagePlan("data", _data_sentence(study), 0.0, 0, study.is_fresh("data")),
+        _finetuning_plan(study, measured),
+        _attribution_plan(study, measured),
+        StagePlan(
+            "analyse", f"tables, k = {study.config.analysis.k}", 0.0, 0, study.is_fresh("analyse")
+        ),
+        StagePlan("report", "the page and its figures", 0.0, 0, study.is_fresh("report")),
+    )
+    memory = 4 * measured.weights_nbytes + measured.bank_nbytes
+    return Plan(stages, memory, measured.passes, measured.coverage)
+
+
+def _measure(study: Study) -> _Measured:
     config, data = study.config, study.data
     model = load_classifier(config.model, data.train.labels, config.finetuning.seeds[0])
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -50,44 +78,50 @@ def plan_study(study: Study) -> Plan:
         encode(corpus, tokenizer, config.model.max_length)
         for corpus in (data.train, data.test, data.evaluation)
     )
-    batcher = Batcher(tokenizer, config.attribution.tokens_per_batch, config.attribution.batch_size)
-    seeds, epochs = len(config.finetuning.seeds), config.finetuning.epochs
-    batches = math.ceil(len(train_rows) / config.finetuning.batch_size)
     rows = _typical(train_rows, config.finetuning.batch_size)
-    batch = collate(rows, tokenizer)
-    step, forward = _seconds_of_training_step(model, batch)
-
+    step, forward = _seconds_of_training_step(model, collate(rows, tokenizer))
     longest = max(len(row["input_ids"]) for row in test_rows)
-    memory = config.attribution.memory_nbytes
     selection, dtype = select_parameters(model, None), config.attribution.bank_dtype
+    memory = config.attribution.memory_nbytes
     block = examples_at_once(selection, longest, len(test_rows), memory, dtype)
-    passes = math.ceil(len(test_rows) / block)
+    batcher = Batcher(tokenizer, config.attribution.tokens_per_batch, config.attribution.batch_size)
     scoring, coverage = _seconds_of_attribution(model, batcher, train_rows, test_rows[:block])
-    evaluation = forward * len(evaluation_rows) / len(rows)
-    weights = sum(parameter.nbytes for parameter in model.parameters())
-    bank = bank_nbytes(selection, longest, block, dtype)
-    scores = 4 * len(train_rows) * len(test_rows) * (epochs + 1)
-    stages = (
-        StagePlan("data", _data_sentence(study), 0.0, 0, study.is_fresh("data")),
-        StagePlan(
-            "finetune",
-            f"{seeds} run(s) of {batches * epochs} steps, accuracy on {len(evaluation_rows):,} examples",
-            seeds * (step * batches * epochs + evaluation * (epochs + 1)),
-            seeds * weights * (3 * epochs + 1),
-            study.is_fresh("finetune"),
-        ),
-        StagePlan(
-            "attribute",
-            f"{len(train_rows):,} training x {len(test_rows):,} test examples at {epochs + 1} checkpoints, "
-            f"{passes} pass(es) each",
-            seeds * (epochs + 1) * passes * scoring,
-            seeds * scores,
-            study.is_fresh("attribute"),
-        ),
-        StagePlan("analyse", f"tables, k = {config.analysis.k}", 0.0, 0, study.is_fresh("analyse")),
-        StagePlan("report", "the page and its figures", 0.0, 0, study.is_fresh("report")),
+    return _Measured(
+        step_seconds=step,
+        evaluation_seconds=forward * len(evaluation_rows) / len(rows),
+        attribution_seconds=scoring,
+        weights_nbytes=sum(parameter.nbytes for parameter in model.parameters()),
+        bank_nbytes=bank_nbytes(selection, longest, block, dtype),
+        passes=math.ceil(len(test_rows) / block),
+        coverage=coverage,
     )
-    return Plan(stages, 4 * weights + bank, passes, coverage)
+
+
+def _finetuning_plan(study: Study, measured: _Measured) -> StagePlan:
+    config = study.config.finetuning
+    seeds, epochs = len(config.seeds), config.epochs
+    steps = math.ceil(len(study.data.train) / config.batch_size) * epochs
+    evaluation = measured.evaluation_seconds * (epochs + 1)
+    return StagePlan(
+        "finetune",
+        f"{seeds} run(s) of {steps} steps, accuracy on {len(study.data.evaluation):,} examples",
+        seeds * (measured.step_seconds * steps + evaluation),
+        seeds * measured.weights_nbytes * (3 * epochs + 1),
+        study.is_fresh("finetune"),
+    )
+
+
+def _attribution_plan(study: Study, measured: _Measured) -> StagePlan:
+    config, data, passes = study.config.finetuning, study.data, measured.passes
+    checkpoints = len(config.seeds) * (config.epochs + 1)
+    return StagePlan(
+        "attribute",
+        f"{len(data.train):,} training x {len(data.test):,} test examples at {config.epochs + 1} checkpoints, "
+        f"{passes} pass(es) each",
+        checkpoints * passes * measured.attribution_seconds,
+        checkpoints * 4 * len(data.train) * len(data.test),
+        study.is_fresh("attribute"),
+    )
 
 
 def _data_sentence(study: Study) -> str:

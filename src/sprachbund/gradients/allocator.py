@@ -13,6 +13,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 """Where glibc's own adjustment of the threshold ends, too; setting one threshold stops the adjustment of both."""
 _LARGEST_INT = 2**31 - 1
+_LARGE = 2**20
 
 
 @contextmanager
@@ -31,8 +32,22 @@ def freed_memory_kept() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
+@contextmanager
+def mapped_apart() -> Iterator[None]:
+    """Inside, large tensors get pages of their own: amid a pass's memory a bank would leave holes that fit nothing."""
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    try:
+        yield
+    finally:
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+
+
 def give_back_freed_memory() -> None:
-    """Give back at once what is freed and kept: the holes that a bank leaves between its parts fit no later batch."""
+    """Give back at once what is freed and kept: the holes that the small parts of a bank leave fit no later batch."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from sprachbund.gradients.allocator import mapped_apart
 from sprachbund.gradients.buffer import Buffer
 from sprachbund.gradients.parameter_bank import ParameterBank, Placement
 from sprachbund.gradients.per_example import (
@@ -13,6 +14,7 @@ from sprachbund.gradients.per_example import (
     PerExampleGradient,
     sum_of_squares,
 )
+from sprachbund.gradients.products import add_product, padded_columns
 
 
 class FactorBank(ParameterBank):
@@ -46,6 +48,8 @@ class FactorBank(ParameterBank):
 class WrittenOutBank(ParameterBank):
     """A matrix's gradients written out, [O*I, M]: with the long axis first, the skinny product is twice as fast.
 
+    M is rounded up to whole vectors; the columns beyond `size` stay zero.
+
     The training gradients are written out block by block of rows into one buffer, used again and again: fresh memory
     for every batch would cost as much as the product that fills it.
     """
@@ -69,13 +73,13 @@ class WrittenOutBank(ParameterBank):
     def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
         assert isinstance(gradient, OuterGradient)
         matrix_KM = self._matrix(gradient)
-        scores_BM = gradient.left_BTO.new_zeros(gradient.batch_size, self.size)
+        scores_BM = gradient.left_BTO.new_zeros(gradient.batch_size, matrix_KM.shape[1])
         squared_norm_B = scores_BM.new_zeros(gradient.batch_size, dtype=torch.float64)
         for block_BRI, span in self._blocks(gradient):
             flat_BK = block_BRI.flatten(1)
-            scores_BM.addmm_(flat_BK, matrix_KM[span].to(flat_BK.dtype))
+            add_product(scores_BM, flat_BK, matrix_KM[span].to(flat_BK.dtype))
             squared_norm_B += sum_of_squares(block_BRI)
-        return scores_BM.T, squared_norm_B
+        return scores_BM[:, : self.size].T, squared_norm_B
 
     def _blocks(self, gradient: OuterGradient) -> Iterator[tuple[Tensor, slice]]:
         """Rows of the gradients, the longer axis cut into rows, and where in the matrix they belong."""
@@ -91,8 +95,9 @@ class WrittenOutBank(ParameterBank):
     def _matrix(self, gradient: OuterGradient) -> Tensor:
         if self._matrix_KM is None:
             rows, columns = gradient.shape
-            shape = rows * columns, self.size
-            self._matrix_KM = gradient.left_BTO.new_zeros(shape, dtype=self._dtype)
+            shape = rows * columns, padded_columns(self.size)
+            with mapped_apart():
+                self._matrix_KM = gradient.left_BTO.new_zeros(shape, dtype=self._dtype)
         return self._matrix_KM
 
     def _kept(self) -> Iterator[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from sprachbund.errors import ConfigurationError
 from sprachbund.gradients.forms import Form, cheaper_form, numbers_per_example
 from sprachbund.gradients.parameters import Selection
+from sprachbund.gradients.products import padded_columns
 
 BankDtype = Literal["float32", "bfloat16"]
 
@@ -58,8 +59,10 @@ def bank_nbytes(selection: Selection, tokens: int, size: int, bank_dtype: BankDt
         elif parameter.dim() == 2:
             shape = parameter.shape[0], parameter.shape[1]
             form = cheaper_form(shape, tokens, size)
-            kept = 2 if bank_dtype == "bfloat16" and form is Form.WRITTEN_OUT else itemsize
-            total += size * numbers_per_example(shape, tokens, form) * kept
+            is_written_out = form is Form.WRITTEN_OUT
+            kept = 2 if bank_dtype == "bfloat16" and is_written_out else itemsize
+            examples = padded_columns(size) if is_written_out else size
+            total += examples * numbers_per_example(shape, tokens, form) * kept
         else:
             total += size * parameter.numel() * itemsize
     return total
