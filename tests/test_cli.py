@@ -14,7 +14,7 @@ import pytest
 import sprachbund as package
 from command_line import make_inputs, sprachbund
 
-COMMANDS = ("run", "finetune", "attribute", "analyse", "report", "plan")
+COMMANDS = ("run", "finetune", "attribute", "removal", "analyse", "report", "mix", "plan")
 WITHOUT_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -33,6 +33,8 @@ test_per_language: 10
 finetuning: {epochs: 3, learning_rate: 2.0e-5, batch_size: 16, seeds: [0]}
 attribution: {method: tracin-cosine}
 analysis: {k: 100}
+mixing: {factors: [0.5, 2, 4], languages: [en], pairs: false}      # for `sprachbund mix`; see mixing.md
+removal: {k: [50, 100], controls: [random, bm25]}      # for `sprachbund removal`; see removal.md
 ```
 """
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from sprachbund.attribution import AttributionConfig, attribute
     from sprachbund.configuration import StudyConfig, read_study
     from sprachbund.data.corpus import Corpus
+    from sprachbund.decomposition.build import decompose
+    from sprachbund.decomposition.config import DecompositionConfig
+    from sprachbund.decomposition.result import Decomposition
     from sprachbund.errors import SprachbundError, SprachbundWarning
     from sprachbund.finetuning import FinetuningConfig, finetune
     from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
@@ -27,6 +30,8 @@ _HOME = {
     "AttributionConfig": "attribution",
     "Checkpoint": "runs",
     "Corpus": "data.corpus",
+    "Decomposition": "decomposition.result",
+    "DecompositionConfig": "decomposition.config",
     "FinetuningConfig": "finetuning",
     "Index": "index",
     "IndexConfig": "index",
@@ -40,6 +45,7 @@ _HOME = {
     "StudyConfig": "configuration",
     "attribute": "attribution",
     "build_index": "index",
+    "decompose": "decomposition.build",
     "expected_share": "analysis.sharing",
     "finetune": "finetuning",
     "language_share": "analysis.sharing",
@@ -53,6 +59,8 @@ __all__ = [
     "AttributionConfig",
     "Checkpoint",
     "Corpus",
+    "Decomposition",
+    "DecompositionConfig",
     "FinetuningConfig",
     "Index",
     "IndexConfig",
@@ -66,6 +74,7 @@ __all__ = [
     "StudyConfig",
     "attribute",
     "build_index",
+    "decompose",
     "expected_share",
     "finetune",
     "language_share",

@@ -103,6 +103,31 @@ def index(study_file: StudyFile, output: Output = None, set_: Overrides = None) 
 
 
 @app.command()
+def decompose(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Take influence apart: which parts of the model it comes from, and what is left without each language's mean."""
+    with _observer() as observer:
+        study = _open(study_file, output, set_, observer)
+        study.prepare()
+        study.decompose()
+    out.print(
+        f"Decompositions: {study.folder / 'decomposition'}; `sprachbund analyse` makes tables of them",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def removal(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Train again without the top proponents, and without as many others: do predictions suffer more?"""
+    with _observer() as observer:
+        study = _open(study_file, output, set_, observer)
+        study.prepare()
+        study.removal()
+    from sprachbund.validation.printing import print_removal
+
+    print_removal(out, study.folder / "removal")
+
+
+@app.command()
 def analyse(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
     """Write the tables: from which languages the examples come that each test language relies on."""
     study = _one_stage("analyse", study_file, output, set_)
@@ -114,6 +139,18 @@ def report(study_file: StudyFile, output: Output = None, set_: Overrides = None)
     """Write the page: heat maps, dynamics, and examples with their proponents and opponents in full text."""
     study = _one_stage("report", study_file, output, set_)
     out.print(f"Report: {study.report_path}")
+
+
+@app.command()
+def mix(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
+    """Fine-tune on other mixes: more or less of a language, one left out, each alone, all pairs; compare accuracy."""
+    from sprachbund.mixing.mixing import Mixing
+    from sprachbund.mixing.printing import print_mixing
+
+    with _observer() as observer:
+        mixing = Mixing(_open(study_file, output, set_, observer))
+        mixing.run()
+    print_mixing(out, mixing.tables)
 
 
 @app.command()

@@ -14,11 +14,14 @@ from sprachbund.attribution import AttributionConfig
 from sprachbund.data.config import DataConfig
 from sprachbund.data.files import near_names
 from sprachbund.data.languages import normalise
+from sprachbund.decomposition.config import DecompositionConfig
 from sprachbund.errors import ConfigurationError, SprachbundError
 from sprachbund.finetuning import FinetuningConfig
 from sprachbund.index.config import IndexConfig
 from sprachbund.misconfiguration import first_problem, yaml_problem
+from sprachbund.mixing.config import MixingConfig
 from sprachbund.modeling import ModelConfig
+from sprachbund.validation.config import RemovalConfig
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -91,6 +94,9 @@ class StudyConfig(BaseModel):
     attribution: AttributionConfig = AttributionConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     index: IndexConfig = IndexConfig()
+    decomposition: DecompositionConfig = DecompositionConfig()
+    removal: RemovalConfig = RemovalConfig()
+    mixing: MixingConfig = MixingConfig()
 
     @field_validator("train_per_language")
     @classmethod
@@ -113,11 +119,29 @@ class StudyConfig(BaseModel):
                 raise ValueError(f'train_per_language: "{odd}" {state}')
         return self
 
+    @model_validator(mode="after")
+    def _mixing_scales_training_languages(self) -> "StudyConfig":
+        for language in self.mixing.languages:
+            if language not in self.languages.train:
+                raise ValueError(f'mixing.languages: "{language}" is no training language')
+        return self
+
+    @model_validator(mode="after")
+    def _removal_checks_runs_of_the_study(self) -> "StudyConfig":
+        for seed in self.removal.seeds:
+            if seed not in self.finetuning.seeds:
+                known = ", ".join(map(str, self.finetuning.seeds))
+                raise ValueError(f"removal.seeds: {seed} is not one of finetuning.seeds, {known}")
+        return self
+
     def anchored(self, base: Path) -> "StudyConfig":
         """The same study with absolute paths, those of the data starting at `base`, to be run from anywhere."""
-        model = self.model
+        model, removal = self.model, self.removal
         if Path(model.path).is_dir():
             model = model.model_copy(update={"path": str(Path(model.path).resolve())})
+        if removal.embedding_model and Path(removal.embedding_model).is_dir():
+            path = str(Path(removal.embedding_model).resolve())
+            removal = removal.model_copy(update={"embedding_model": path})
         data, update = self.data, dict[str, object]()
         for name in ("train", "test"):
             part = getattr(data, name)
@@ -135,6 +159,7 @@ class StudyConfig(BaseModel):
                 "model": model,
                 "data": data.model_copy(update=update),
                 "analysis": analysis,
+                "removal": removal,
             }
         )
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 if TYPE_CHECKING:
     from sprachbund.analysis.properties import Given
+    from sprachbund.decomposition.result import Decomposition
     from sprachbund.influence import Influence
 
 Sign = Literal["proponents", "opponents"]
@@ -106,15 +107,21 @@ class Questions:
         return answers.label_agreement(self._runs, k, sign)
 
     def confounds(
-        self, k: int = 100, sign: Sign = "proponents", properties: "Given | None" = None
+        self,
+        k: int = 100,
+        sign: Sign = "proponents",
+        properties: "Given | None" = None,
+        decomposition: "Decomposition | None" = None,
     ) -> xr.Dataset:
         """How much of each language's lift remains after each control; see `remaining_lift`.
 
-        `properties` of the training examples are added to those that the result holds.
+        `properties` of the training examples are added to those that the result holds; a
+        `decomposition` adds the controls of each group of parameters and of mean gradients.
         """
         from sprachbund.analysis import answers
 
-        return answers.confounds(self._runs, k, sign, properties)
+        parts = None if decomposition is None else {0: decomposition}
+        return answers.confounds(self._runs, k, sign, properties, parts)
 
     def property_correlations(self, properties: "Given | None" = None) -> xr.Dataset:
         """Rank correlation of influence with properties of training examples.

@@ -1,6 +1,7 @@
 """A study: its configuration, its folder, and its stages in order; what has not changed is skipped."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +19,11 @@ from sprachbund.finetuning import finetune
 from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint
 from sprachbund.index import build_index
 from sprachbund.influence import Influence
-from sprachbund.report import ReportData, write_report
+from sprachbund.report import ReportData, read_results, write_report
 from sprachbund.runs import Run
 from sprachbund.study_data import StudyData, draw
+from sprachbund.study_decomposition import decompose_study, decompositions_of
+from sprachbund.study_removal import check_study
 from sprachbund.study_tables import distances_fingerprint, known_of
 from sprachbund.writing import write_text
 
@@ -55,6 +58,7 @@ class Study:
     """A configuration and the folder that its stages write into.
 
     `base` is where relative paths in the configuration start, normally the folder of the study file.
+    `data` are the examples where they have been drawn already.
     """
 
     def __init__(
@@ -63,11 +67,14 @@ class Study:
         folder: Path,
         base: Path,
         observer: Observer | None = None,
+        data: StudyData | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
         self.base = base
         self.observer: Observer = observer or Silent()
+        if data is not None:
+            self.data = data
 
     @property
     def stages(self) -> dict[str, Callable[[], None]]:
@@ -121,6 +128,14 @@ class Study:
         """Compressed gradients of the training examples at every checkpoint, for queries; no other stage needs them."""
         self._do("index", lambda: [self._index_seed(seed) for seed in self._seeds])
 
+    def decompose(self) -> None:
+        """Influence by group of parameters and without mean gradients; the tables have more controls with it."""
+        self._do("decompose", lambda: decompose_study(self))
+
+    def removal(self) -> None:
+        """Retraining without what predictions rest on, and without as much else; no other stage needs it."""
+        self._do("removal", lambda: check_study(self))
+
     def analyse(self) -> None:
         """The tables, as CSV, Parquet and LaTeX."""
         analysis = self.config.analysis
@@ -132,22 +147,35 @@ class Study:
                 self.accuracy(),
                 self.folder / "tables",
                 examples=analysis.examples,
-                asked=known_of(self.config, self.data, self.base),
+                asked=replace(
+                    known_of(self.config, self.data, self.base),
+                    decompositions=decompositions_of(self),
+                ),
                 on_notice=self.observer.say,
             )
 
         self._do("analyse", write)
 
     def report(self) -> None:
-        """The page and its figures."""
+        """The page and its figures, from the results and the tables of `analyse`."""
 
         def write() -> list[Path]:
+            if not self.is_fresh("analyse"):
+                raise StudyError(
+                    f"{self.folder / 'tables'}: not there yet, or not of this study file; run "
+                    "`sprachbund analyse` first"
+                )
             data = ReportData(
                 title=self.folder.name,
                 model=self.config.model.path,
                 influences=self.influences(),
                 accuracy=self.accuracy(),
                 k=self.config.analysis.k,
+                results=read_results(
+                    self.folder / "tables",
+                    self.folder / "removal",
+                    self.folder / "mixes" / "tables",
+                ),
                 configuration=self.config.as_yaml(),
                 environment=environment(),
             )
@@ -168,7 +196,7 @@ class Study:
     def influences(self) -> dict[int, Influence]:
         """The results by seed. Raises: StudyError if they are not there yet."""
         return {
-            seed: Influence.open(self._existing(self._influence_path(seed), "attribute"))
+            seed: Influence.open(self._existing(self.influence_path(seed), "attribute"))
             for seed in self._seeds
         }
 
@@ -176,7 +204,7 @@ class Study:
         """Accuracy and loss by seed, checkpoint and language. Raises: StudyError if not measured yet."""
         tables = []
         for seed in self._seeds:
-            path = self._existing(self._run_folder(seed) / ACCURACY, "finetune")
+            path = self._existing(self.run_path(seed) / ACCURACY, "finetune")
             table = pd.read_csv(path, keep_default_na=False)
             table.insert(0, "seed", seed)
             tables.append(table)
@@ -190,7 +218,7 @@ class Study:
             StageRecord(self.folder, name).finish(made_from, work())
 
     def _finetune_seed(self, seed: int) -> list[Path]:
-        folder, config = self._run_folder(seed), self.config
+        folder, config = self.run_path(seed), self.config
 
         def trained(step: int, steps: int, loss: float) -> None:
             self.observer.progress(f"fine-tuning, seed {seed}", step, steps, f"loss {loss:.3f}")
@@ -213,9 +241,9 @@ class Study:
         def scored(done: int, total: int) -> None:
             self.observer.progress(f"attribution, seed {seed}", done, total)
 
-        config, path = self.config, self._influence_path(seed)
+        config, path = self.config, self.influence_path(seed)
         attribute(
-            Run.open(self._existing(self._run_folder(seed), "finetune")),
+            Run.open(self._existing(self.run_path(seed), "finetune")),
             self.data.train,
             self.data.test,
             path,
@@ -237,7 +265,7 @@ class Study:
 
         path = self.index_path(seed)
         build_index(
-            Run.open(self._existing(self._run_folder(seed), "finetune")),
+            Run.open(self._existing(self.run_path(seed), "finetune")),
             self.data.train,
             path,
             config=self.config.index,
@@ -245,6 +273,14 @@ class Study:
             on_progress=compressed,
         )
         return path
+
+    def run_path(self, seed: int) -> Path:
+        """The folder of a seed's fine-tuning run."""
+        return self.folder / "runs" / f"seed-{seed}"
+
+    def influence_path(self, seed: int) -> Path:
+        """Where a seed's influence result is."""
+        return self.folder / "influence" / f"seed-{seed}.zarr"
 
     def index_path(self, seed: int) -> Path:
         """The folder of a seed's index."""
@@ -259,14 +295,8 @@ class Study:
             raise StudyError(f"{path}: not there yet; run `sprachbund {stage}` first")
         return path
 
-    def _run_folder(self, seed: int) -> Path:
-        return self.folder / "runs" / f"seed-{seed}"
-
-    def _influence_path(self, seed: int) -> Path:
-        return self.folder / "influence" / f"seed-{seed}.zarr"
-
     def _checkpoints(self) -> list[str]:
-        folders = [f for s in self._seeds for f in sorted(self._run_folder(s).glob("checkpoint-*"))]
+        folders = [f for s in self._seeds for f in sorted(self.run_path(s).glob("checkpoint-*"))]
         return [files_fingerprint(folder) for folder in folders]
 
     def _made_from(self, name: str) -> str:
@@ -288,11 +318,18 @@ class Study:
             parts = [train, test, self._checkpoints(), config.attribution.model_dump()]
         elif name == "index":
             parts = [train, self._checkpoints(), config.index.model_dump()]
+        elif name == "decompose":
+            attribution, of = config.attribution.model_dump(), config.decomposition.model_dump()
+            parts = [train, test, self._checkpoints(), attribution, of]
+        elif name == "removal":
+            earlier = [self._made_from(stage) for stage in ("finetune", "attribute")]
+            parts = [earlier, config.removal.model_dump()]
         else:
             earlier = [self._made_from(stage) for stage in ("finetune", "attribute")]
             parts = [
                 earlier,
                 config.analysis.model_dump(exclude={"distances"}),
                 distances_fingerprint(config, self.base),
+                self._made_from("decompose") if self.is_fresh("decompose") else "",
             ]
         return fingerprint(sprachbund.__version__, name, parts)

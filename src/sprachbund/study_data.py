@@ -25,7 +25,11 @@ def draw(config: StudyConfig, base: Path) -> StudyData:
 
     Raises: DataError, ConfigurationError if the data cannot give what the study asks for.
     """
-    corpus = load_corpus(config.data, config.languages.all, base)
+    return draw_from(load_corpus(config.data, config.languages.all, base), config, base)
+
+
+def draw_from(corpus: Corpus, config: StudyConfig, base: Path) -> StudyData:
+    """Draw the examples of a study from its corpus. Raises: as `draw`."""
     if len(corpus.labels) < 2:
         raise DataError(
             f'{corpus.name}: "{corpus.labels[0]}" is the only label; expected at least two to tell apart'

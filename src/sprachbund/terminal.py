@@ -32,6 +32,9 @@ _STAGE = {
     "finetune": "Fine-tuning on all languages together",
     "attribute": "Attributing predictions to training examples",
     "index": "Compressing the gradients of the training examples",
+    "mix": "Fine-tuning on other mixes of languages",
+    "decompose": "Taking influence apart",
+    "removal": "Retraining without what predictions rest on",
     "analyse": "Analysing",
     "report": "Writing the report",
 }

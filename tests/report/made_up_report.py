@@ -97,6 +97,10 @@ def influence(
                     (generator.normal(size=shape) + agree).astype(np.float32),
                 ),
                 "test_prediction": (("checkpoint", "test"), prediction),
+                "test_loss": (
+                    ("checkpoint", "test"),
+                    generator.uniform(0.2, 1, shape[:2]).astype(np.float32),
+                ),
                 "test_probability": (
                     ("checkpoint", "test"),
                     generator.uniform(0.5, 1, shape[:2]).astype(np.float32),

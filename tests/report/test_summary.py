@@ -1,25 +1,17 @@
-"""The sentences of the summary state the numbers of the analysis, each beside its chance level."""
+"""The summary says what was done, repeats what each section found, and what to doubt."""
 
-import numpy as np
 import pytest
-from made_up_report import TEST, TRAIN, made_up
+from made_up_report import made_up
 
-from sprachbund.analysis.sharing import language_share
 from sprachbund.report import formatting
 from sprachbund.report.numbers import Numbers
+from sprachbund.report.section import Section
 from sprachbund.report.summary import summarise
 
 
 def sentences(**changes: object) -> dict[str, str]:
-    return {f.topic: f.text for f in summarise(Numbers(made_up(**changes)))}  # type: ignore[arg-type]
-
-
-def test_the_own_language_share_is_stated_beside_chance() -> None:
-    share = language_share(made_up().influences[0], 6)
-    own = np.mean([float(share.sel(test_language=tag, train_language=tag)) for tag in TRAIN])
-    text = sentences()["Own language"]
-    assert f"{own:.1f}% of the top 6 proponents" in text
-    assert "chance alone gives 20.0%" in text
+    sections = [Section("cats", "Cats", "Of cats", ["Cats purr.", "Dogs do not."])]
+    return {f.topic: f.text for f in summarise(Numbers(made_up(**changes)), sections)}  # type: ignore[arg-type]
 
 
 def test_what_was_fine_tuned_on_what_is_stated() -> None:
@@ -30,31 +22,15 @@ def test_what_was_fine_tuned_on_what_is_stated() -> None:
     assert "4 test examples in each language (36 in all), in 9 languages" in said["Attribution"]
 
 
-def test_accuracy_is_that_of_the_last_checkpoint_and_beside_a_guess() -> None:
-    text = sentences()["Accuracy"]
-    expected = np.mean([0.8 + 0.004 * TEST.index(tag) for tag in TRAIN])
-    assert f"{100 * expected:.1f}% over the languages trained on" in text
-    assert "right in 50.0%" in text
+def test_the_first_finding_of_each_section_is_repeated() -> None:
+    assert sentences()["Cats"] == "Cats purr."
 
 
-def test_zero_shot_languages_are_named_with_whom_they_lean_on() -> None:
-    share = language_share(made_up().influences[0], 6).sel(test_language="ko")
-    text = sentences()["Zero-shot languages"]
-    most = str(share["train_language"].values[share.values.argmax()])
-    assert f"ko Korean leans most on {most} " in text
-    assert f"({float(share.max()):.1f}%; chance 20.0%)" in text
-
-
-def test_one_seed_and_few_examples_are_admitted() -> None:
-    assert "With one seed" in sentences()["How far to trust this"]
-    assert "as few as 4 test examples" in sentences()["How far to trust this"]
-    assert "Between the 2 seeds" in sentences(seeds=(0, 1))["How far to trust this"]
-
-
-def test_without_a_zero_shot_language_there_is_no_word_of_one() -> None:
-    said = sentences(train=("en", "de"), test=("en", "de"), k=3)
-    assert "Zero-shot languages" not in said
-    assert "zero-shot" not in said["Accuracy"]
+def test_few_examples_and_what_the_intervals_are_for_is_admitted() -> None:
+    one, two = (sentences(seeds=seeds)["How far to trust this"] for seeds in ((0,), (0, 1)))
+    assert "as few as 4 test examples" in one
+    assert "other seeds" not in one
+    assert "other test examples and other seeds" in two
 
 
 @pytest.mark.parametrize(
@@ -66,7 +42,40 @@ def test_scores_have_three_significant_digits(value: float, text: str) -> None:
 
 
 def test_a_missing_number_is_a_dash() -> None:
-    assert formatting.percent(float("nan")) == formatting.MISSING
+    nan = float("nan")
+    assert formatting.percent(nan) == formatting.MISSING
     assert formatting.listing(["a"]) == "a"
     assert formatting.listing(["a", "b", "c"]) == "a, b and c"
     assert formatting.points(-3.21) == "−3.2"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((34.21, 30.06, 38.5), "34.2% [30.1, 38.5]"),
+        ((20.0, float("nan"), float("nan")), "20.0% [–]"),
+        ((float("nan"), 1.0, 2.0), "–"),
+        ((-0.01, -1.0, float("inf")), "0.0% [−1.0, ∞]"),
+    ],
+)
+def test_an_interval_follows_its_value(numbers: tuple[float, float, float], text: str) -> None:
+    assert formatting.estimate(*numbers) == text
+
+
+def test_small_probabilities_are_not_written_as_zero() -> None:
+    assert formatting.probability(0.0004) == "< 0.001"
+    assert formatting.named_probability("q", 0.0004) == "q < 0.001"
+    assert formatting.named_probability("p", 0.0321) == "p = 0.032"
+
+
+@pytest.mark.parametrize(
+    ("found", "total", "text"),
+    [
+        (0, 4, "none of the 4 pairs"),
+        (4, 4, "all 4 pairs"),
+        (3, 4, "3 of the 4 pairs"),
+        (1, 1, "1 of 1 pair"),
+    ],
+)
+def test_how_many_of_all(found: int, total: int, text: str) -> None:
+    assert formatting.portion(found, total, "pair") == text

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from sprachbund.analysis import confounds as controls
+from sprachbund.analysis.decomposed import Decompositions, decomposed_runs
 from sprachbund.analysis.dynamics import (
     LEARNING_BOUNDS,
     alone,
@@ -167,14 +168,22 @@ def retrieval(runs: Runs, k: int = 100) -> xr.Dataset:
 
 
 def confounds(
-    runs: Runs, k: int = 100, sign: Sign = "proponents", given: Given | None = None
+    runs: Runs,
+    k: int = 100,
+    sign: Sign = "proponents",
+    given: Given | None = None,
+    decompositions: Decompositions | None = None,
 ) -> xr.Dataset:
     """How much of each language's lift remains after each control; see `remaining_lift`.
 
-    `given` are properties of the training examples that the result does not hold.
+    `given` are properties of the training examples that the result does not hold;
+    `decompositions`, by seed, add the controls of each group of parameters and of mean gradients.
     """
+    scores = decomposed_runs(runs, decompositions) if decompositions else {}
     lifts = {
-        seed: controls.lifts_after_controls(run.total(), train_properties(run, given), k, sign)
+        seed: controls.lifts_after_controls(
+            run.total(), train_properties(run, given), k, sign, scores.get(seed)
+        )
         for seed, run in runs.items()
     }
     return controls.remaining_lift(lifts)

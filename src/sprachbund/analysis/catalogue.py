@@ -9,6 +9,7 @@ import xarray as xr
 from sprachbund.analysis import explanation_tables as explanations
 from sprachbund.analysis import influence_tables as influences
 from sprachbund.analysis.answers import Runs
+from sprachbund.analysis.decomposed import Decompositions
 from sprachbund.analysis.listings import SIGNS
 from sprachbund.analysis.properties import Given
 from sprachbund.analysis.table import Table
@@ -19,11 +20,13 @@ class Asked:
     """What is known of the data beside the influence results.
 
     `distances` between the languages, [language, other_language] each; `properties` of the training
-    examples, [train] or [checkpoint, train], in the order of the results.
+    examples, [train] or [checkpoint, train], in the order of the results; `decompositions` of the
+    influence, by seed, or none.
     """
 
     distances: xr.Dataset = field(default_factory=xr.Dataset)
     properties: Given = field(default_factory=dict)
+    decompositions: Decompositions = field(default_factory=dict)
 
 
 def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list[Table]]]:
@@ -42,7 +45,12 @@ def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list
         "reinforcement": partial(explanations.reinforcement_tables, runs, k),
         "translation retrieval": partial(explanations.retrieval_tables, runs, k),
         "label agreement": partial(explanations.label_agreement_tables, runs, k),
-        "confounds": partial(explanations.confounds_tables, runs, k, asked.properties),
+        "confounds": partial(
+            explanations.confounds_tables, runs, k, asked.properties, asked.decompositions
+        ),
+        "share by parameter group": partial(
+            explanations.parameter_groups_tables, runs, k, asked.decompositions
+        ),
         "property correlations": partial(explanations.properties_tables, runs, asked.properties),
         "relations": partial(explanations.relations_tables, runs, k, asked.distances),
         "overlap between seeds": partial(explanations.overlap_between_seeds_tables, runs, k),

@@ -1,4 +1,4 @@
-"""What else could make a language look influential: labels, strong languages, plain properties.
+"""What else could make a language look influential: labels, strong languages, plain properties, parts of the model.
 
 Each control changes the scores, or which training examples are ranked; the lift of each language is
 then taken anew. What remains is what the control cannot explain.
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from sprachbund.analysis.decomposed import DecomposedScores
 from sprachbund.analysis.labels import language_codes
 from sprachbund.analysis.measures import lift, ranking, shares_of_ranking, top_shares
 from sprachbund.analysis.properties import residual
@@ -89,22 +90,28 @@ def controlled(scores: xr.DataArray, properties: xr.Dataset) -> Iterator[tuple[s
 
 
 def lifts_after_controls(
-    scores: xr.DataArray, properties: xr.Dataset, k: int = 100, sign: Sign = "proponents"
+    scores: xr.DataArray,
+    properties: xr.Dataset,
+    k: int = 100,
+    sign: Sign = "proponents",
+    decomposed: DecomposedScores | None = None,
 ) -> xr.DataArray:
     """Lift of each language in each test example's top k, after each control.
 
-    The controls of `controlled`, and the two label strata of `share_by_label` where there are
-    enough examples for both.
+    The controls of `controlled`, the two label strata of `share_by_label` where there are enough
+    examples for both, and those of a decomposition of the scores where it is given. One that does
+    not cover the total has a "none" of its own, which names its checkpoints.
 
     Returns: [control, test, train_language], share over the share expected by chance; 1 is
-    chance. NaN where a language has no example of the label. `left_out` has a line for what was
-    not possible.
+    chance. NaN where a language has no example of the label. The coordinate `compared_with` names
+    the control without control that each is to be compared with. `left_out` has a line for what
+    was not possible.
     Raises: InfluenceError if k exceeds the number of training examples.
     """
-    lifts = {
-        name: lift(top_shares(changed, (k,), sign)).isel(k=0, drop=True)
-        for name, changed in controlled(scores, properties)
-    }
+    lifts, compared_with = {}, {}
+    for name, changed, plain in _all_controlled(scores, properties, decomposed):
+        lifts[name] = lift(top_shares(changed, (k,), sign)).isel(k=0, drop=True)
+        compared_with[name] = plain
     left_out = []
     try:
         strata = share_by_label(scores, k, sign)
@@ -115,7 +122,10 @@ def lifts_after_controls(
         lifts |= {str(name): by_label.sel(label=name, drop=True) for name in strata["label"].values}
     parts = [found.drop_vars("expected_percent", errors="ignore") for found in lifts.values()]
     stacked = xr.concat(parts, "control", coords="minimal", compat="override", combine_attrs="drop")
-    stacked = stacked.assign_coords(control=list(lifts)).rename("lift")
+    stacked = stacked.assign_coords(
+        control=list(lifts),
+        compared_with=("control", [compared_with.get(name, NO_CONTROL) for name in lifts]),
+    ).rename("lift")
     return stacked.assign_attrs(k=k, sign=sign, left_out=tuple(left_out))
 
 
@@ -127,14 +137,32 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     Returns: what `combine_seeds` returns, [control, test_language, train_language], and
     `remaining_percent`: (lift - 1) / (lift without control - 1), in percent: 100 if the control
     changes nothing, 0 if it explains all, negative if it reverses the effect. NaN where the
-    interval of the lift without control contains 1: there is no effect to explain.
+    interval of the lift without control contains 1: there is no effect to explain. The lift
+    without control is that of the control which `compared_with` names.
     """
     found = combine_seeds(lifts, _LEVEL_OF_CHANCE, (0.0, np.inf))
-    plain = found.sel(control=NO_CONTROL, drop=True)
+    compared_with = next(iter(lifts.values()))["compared_with"].values
+    plain = found.sel(control=compared_with).assign_coords(control=found["control"].values)
     certain = (plain["low"] > _LEVEL_OF_CHANCE) | (plain["high"] < _LEVEL_OF_CHANCE)
     excess = (plain["mean"] - _LEVEL_OF_CHANCE).where(certain)
     remaining = 100.0 * (found["mean"] - _LEVEL_OF_CHANCE) / excess
     return found.assign(remaining_percent=remaining.transpose(*found["mean"].dims))
+
+
+def _all_controlled(
+    scores: xr.DataArray, properties: xr.Dataset, decomposed: DecomposedScores | None
+) -> Iterator[tuple[str, xr.DataArray, str]]:
+    """Yield (name, scores [test, train], what they are compared with), those of a decomposition last."""
+    for name, changed in controlled(scores, properties):
+        yield name, changed, NO_CONTROL
+    if decomposed is None:
+        return
+    plain = NO_CONTROL
+    if not decomposed.covers_total:
+        plain = f"none, checkpoint {', '.join(map(str, decomposed.checkpoints))}"
+        yield plain, decomposed.by_group.sum("group"), plain
+    for name, changed in decomposed.controlled():
+        yield name, changed, plain
 
 
 def _same_label(scores: xr.DataArray) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,7 @@ import xarray as xr
 from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption
+from sprachbund.analysis.decomposed import Decompositions, share_by_parameter_group
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, limits_of, usual_ks
 from sprachbund.analysis.listings import SIGNS
 from sprachbund.analysis.overlap import overlap, overlap_by_language
@@ -80,8 +81,8 @@ def label_agreement_tables(runs: Runs, k: int) -> list[Table]:
     ]
 
 
-def confounds_tables(runs: Runs, k: int, given: Given) -> list[Table]:
-    found = answers.confounds(runs, k, given=given)
+def confounds_tables(runs: Runs, k: int, given: Given, parts: Decompositions) -> list[Table]:
+    found = answers.confounds(runs, k, given=given, decompositions=parts)
     what = f"Lift of each training language in the top {k} proponents after each control"
     columns = (*ESTIMATE, "remaining_percent", *COUNTS)
     return [
@@ -92,6 +93,29 @@ def confounds_tables(runs: Runs, k: int, given: Given) -> list[Table]:
             Layout(
                 ["control", *PAIR], {"lift": MEAN_2["mean"], "remains": Cell("remaining_percent")}
             ),
+        )
+    ]
+
+
+def parameter_groups_tables(runs: Runs, k: int, parts: Decompositions) -> list[Table]:
+    if not parts:
+        raise InfluenceError(
+            "there is no decomposition of these runs as they are now; run `sprachbund decompose "
+            "STUDY.yaml`, then analyse again"
+        )
+    found = share_by_parameter_group(runs, parts, k)
+    steps = ", ".join(map(str, next(iter(parts.values())).checkpoints))
+    what = (
+        f"Percentage of the top {k} proponents by training language, ranked by what each group of "
+        f"parameters contributes alone at checkpoint {steps}"
+    )
+    columns = (*ESTIMATE, "expected_percent", "lift", "contribution", *COUNTS)
+    return [
+        Table(
+            "share_by_parameter_group",
+            caption(what, found, runs, "expected percent"),
+            tidy(found, ("group", *PAIR), columns),
+            Layout(["group", "test_language"], MEAN, "train_language"),
         )
     ]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sprachbund.gradients.parameter_bank import ParameterBank, Placement
+from sprachbund.gradients.parameter_bank import Means, ParameterBank, Placement
 from sprachbund.gradients.per_example import (
     PerExampleGradient,
     RowGradient,
@@ -14,6 +14,7 @@ from sprachbund.gradients.per_example import (
 )
 
 _PAIRS_AT_ONCE = 64
+_ENTRIES_AT_ONCE = 20_000
 
 
 class RowBank(ParameterBank):
@@ -23,10 +24,16 @@ class RowBank(ParameterBank):
         super().__init__(size)
         self._parts: list[SparseRows] = []
         self._sorted: SparseRows | None = None
+        self._waiting = 0
 
     def append(self, placement: Placement, gradient: PerExampleGradient) -> Tensor:
         assert isinstance(gradient, RowGradient)
         self._parts.append(placement.place(gradient.coalesced))
+        self._waiting += len(self._parts[-1].row)
+        # Many examples of one mean touch the same rows: added up whenever the entries have doubled, they stay few.
+        summed = 0 if self._sorted is None else len(self._sorted.row)
+        if isinstance(placement, Means) and self._waiting > max(summed, _ENTRIES_AT_ONCE):
+            self._by_row()
         return gradient.squared_norm()
 
     def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
@@ -60,8 +67,9 @@ class RowBank(ParameterBank):
         scores.index_put_((bank.example[there], batch.example[here]), products, accumulate=True)
 
     def _by_row(self) -> SparseRows:
-        if self._sorted is None:
-            parts, self._parts = self._parts, []
+        if self._sorted is None or self._parts:
+            parts = self._parts if self._sorted is None else [self._sorted, *self._parts]
+            self._parts, self._waiting = [], 0
             self._sorted = SparseRows.coalesced(
                 torch.cat([part.row for part in parts]),
                 torch.cat([part.example for part in parts]),

@@ -3,5 +3,6 @@
 from sprachbund.report.data import ReportData
 from sprachbund.report.drawing import save_chart
 from sprachbund.report.page import write_report
+from sprachbund.report.results import Results, read_results
 
-__all__ = ["ReportData", "save_chart", "write_report"]
+__all__ = ["ReportData", "Results", "read_results", "save_chart", "write_report"]

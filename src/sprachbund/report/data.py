@@ -7,6 +7,7 @@ import pandas as pd
 
 from sprachbund.errors import StudyError
 from sprachbund.influence import Influence
+from sprachbund.report.results import Results
 
 ACCURACY_COLUMNS = ("seed", "checkpoint", "epoch", "language", "n", "accuracy", "loss")
 
@@ -18,8 +19,10 @@ class ReportData:
     `influences` maps the seed of each fine-tuning run to its result; all have the same training and
     test examples. `accuracy` has the columns `ACCURACY_COLUMNS`, one row for each seed, checkpoint
     (optimizer step; 0 is the starting point) and language. `k` is the number of proponents that
-    shares are taken over. `configuration` is the text of the resolved study.yaml, `environment`
-    the versions and the machine, `warnings` what the reader must know of before believing a number.
+    shares are taken over. `results` are the tables of the analysis with that k (`read_results`);
+    without them, those that the influence results allow are computed. `configuration` is the text of
+    the resolved study.yaml, `environment` the versions and the machine, `warnings` what the reader
+    must know of before believing a number.
 
     Raises: StudyError if a part is empty or the parts do not belong together.
     """
@@ -29,6 +32,7 @@ class ReportData:
     influences: Mapping[int, Influence]
     accuracy: pd.DataFrame
     k: int = 100
+    results: Results | None = None
     configuration: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()

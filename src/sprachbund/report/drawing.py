@@ -5,32 +5,39 @@ and a saved SVG is black on transparent.
 """
 
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import altair as alt
 import vl_convert
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 INK = "currentColor"
-_Chart = TypeVar("_Chart", alt.VConcatChart, alt.FacetChart)
+Drawn = alt.VConcatChart | alt.FacetChart | alt.ConcatChart | alt.LayerChart
+_Chart = TypeVar("_Chart", alt.VConcatChart, alt.FacetChart, alt.ConcatChart, alt.LayerChart)
 
 
 def styled(chart: _Chart) -> _Chart:
     """The chart with the typography and colours of every chart here."""
     lines = {"domainColor": INK, "tickColor": INK, "domainOpacity": 0.4, "tickOpacity": 0.4}
     labels = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
-    finished = (
-        chart.properties(background="transparent")
-        .configure(font=FONT)
-        .configure_view(stroke=None)
-        .configure_axis(
-            **labels, **lines, titleFontWeight="normal", gridColor=INK, gridOpacity=0.12
-        )
-        .configure_legend(**labels, titleFontWeight="normal")
-        .configure_header(labelColor=INK, titleColor=INK, labelFontWeight="bold")
-        .configure_title(color=INK, fontSize=12, fontWeight="normal", anchor="start")
-    )
-    return cast(_Chart, finished)
+    config = {
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": {
+            **labels, **lines, "titleFontWeight": "normal", "gridColor": INK, "gridOpacity": 0.12,
+        },
+        "legend": {**labels, "titleFontWeight": "normal"},
+        "header": {"labelColor": INK, "titleColor": INK, "labelFontWeight": "bold"},
+        "title": {"color": INK, "fontSize": 12, "fontWeight": "normal", "anchor": "start"},
+    }  # fmt: skip
+    # All at once: each configure_... method of Altair copies the whole chart.
+    return chart.properties(background="transparent", config=config)
+
+
+def balanced_columns(n_panels: int, most: int) -> int:
+    """How many columns leave no row of panels much shorter than the others."""
+    n_rows = -(-n_panels // most)
+    return -(-n_panels // n_rows)
 
 
 def to_svg(chart: alt.TopLevelMixin) -> str:

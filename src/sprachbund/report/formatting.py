@@ -1,14 +1,16 @@
-"""How numbers read in a report: percentages, scores, counts and lists in words."""
+"""How numbers read in a report: percentages, intervals, scores, counts and lists in words."""
 
 import math
 from collections.abc import Sequence
 
 MISSING = "–"
+NO_INTERVAL = f"[{MISSING}]"
+_SMALLEST_P = 0.001
 
 
 def percent(value: float, digits: int = 1) -> str:
     """A percentage that is already one, "42.7%"; a dash where there is no value."""
-    return MISSING if math.isnan(value) else f"{value:.{digits}f}%"
+    return MISSING if math.isnan(value) else f"{decimal(value, digits)}%"
 
 
 def fraction(value: float, digits: int = 1) -> str:
@@ -19,6 +21,39 @@ def fraction(value: float, digits: int = 1) -> str:
 def points(value: float) -> str:
     """A signed difference of percentages, "+3.2" or "−3.2"."""
     return MISSING if math.isnan(value) else f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def decimal(value: float, digits: int = 2) -> str:
+    """ "1.25", "−0.30", "∞"; a dash where there is no value."""
+    if math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return "∞" if value > 0 else "\N{MINUS SIGN}∞"
+    shown = f"{value:.{digits}f}"
+    if float(shown) == 0:
+        shown = shown.lstrip("-")
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
+def estimate(value: float, low: float, high: float, digits: int = 1, unit: str = "%") -> str:
+    """A value with its interval, "34.2% [30.1, 38.5]"; "[–]" where the interval is not known."""
+    if math.isnan(value):
+        return MISSING
+    shown = f"{decimal(value, digits)}{unit}"
+    if math.isnan(low) and math.isnan(high):
+        return f"{shown} {NO_INTERVAL}"
+    return f"{shown} [{decimal(low, digits)}, {decimal(high, digits)}]"
+
+
+def probability(value: float) -> str:
+    """A p or q value, "0.032"; "< 0.001" where it is smaller; a dash where there is none."""
+    return f"< {_SMALLEST_P}" if value < _SMALLEST_P else decimal(value, 3)
+
+
+def named_probability(name: str, value: float) -> str:
+    """ "q = 0.032", "q < 0.001"."""
+    shown = probability(value)
+    return f"{name} {shown}" if shown.startswith("<") else f"{name} = {shown}"
 
 
 def score(value: float) -> str:
@@ -34,6 +69,20 @@ def number(value: float) -> str:
 def count(value: int, noun: str) -> str:
     """ "1 seed", "1,000 examples"."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def spaced(name: str) -> str:
+    """The name of a column or a property as words."""
+    return name.replace("_", " ")
+
+
+def portion(found: int, total: int, noun: str) -> str:
+    """ "all 4 pairs", "3 of the 4 pairs", "none of the 4 pairs", "1 of 1 pair"."""
+    if total == 1:
+        return f"{found} of 1 {noun}"
+    if found == total:
+        return f"all {count(total, noun)}"
+    return f"{f'{found:,}' if found else 'none'} of the {count(total, noun)}"
 
 
 def listing(words: Sequence[str]) -> str:

@@ -1,23 +1,31 @@
-"""The numbers of a report: the analyses of every seed stacked, and the chance level beside them."""
+"""The numbers of a report: the tables of the analysis, and what no table holds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 import xarray as xr
 
-from sprachbund.analysis.dynamics import own_language_share
+from sprachbund.analysis import answers
 from sprachbund.analysis.sharing import expected_share, language_share
 from sprachbund.influence import Influence, Sign
 from sprachbund.report.data import ReportData
+from sprachbund.report.results import Results, computed_results, quiet_about_k
+
+PAIR = ["test_language", "train_language"]
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The labelled arrays that a report's sentences, charts and tables all read."""
+    """What a report's sentences, charts and tables all read."""
 
     data: ReportData
+
+    @cached_property
+    def results(self) -> Results:
+        """The tables, as they were given or, without any, computed from the influence results."""
+        given = self.data.results
+        return computed_results(self.data.influences, self.data.k) if given is None else given
 
     @cached_property
     def train_languages(self) -> tuple[str, ...]:
@@ -57,21 +65,14 @@ class Numbers:
         return expected_share(self.data.first)
 
     @cached_property
-    def proponents(self) -> xr.DataArray:
-        """[seed, test_language, train_language], percent of the top k by the total influence."""
-        return self._share("proponents")
+    def proponents(self) -> pd.DataFrame:
+        """The table `share_proponents`, by test language and training language."""
+        return self._shares("proponents")
 
     @cached_property
-    def opponents(self) -> xr.DataArray:
+    def opponents(self) -> pd.DataFrame:
         """The same of the k training examples that most lower the fit."""
-        return self._share("opponents")
-
-    @cached_property
-    def own_share(self) -> xr.DataArray:
-        """[seed, checkpoint, test_language], percent of proponents; languages trained on only."""
-        k = self.data.k
-        stacked = self._by_seed(lambda influence: own_language_share(influence, k))
-        return stacked.sel(test_language=list(self.trained))
+        return self._shares("opponents")
 
     @cached_property
     def epochs(self) -> xr.DataArray:
@@ -103,17 +104,25 @@ class Numbers:
         means = last.groupby(level="language").mean()
         return {str(name): float(means[name]) for name in self.accuracy["language"].values}
 
-    def _share(self, sign: Sign) -> xr.DataArray:
-        k = self.data.k
-        stacked = self._by_seed(lambda influence: language_share(influence, k, sign))
-        return stacked.sel(test_language=list(self.test_languages))
+    def table(self, name: str) -> pd.DataFrame | None:
+        """A table of the analysis; None where the data does not allow it."""
+        return self.results.tables.get(name)
 
-    def _by_seed(self, analyse: Callable[[Influence], xr.DataArray]) -> xr.DataArray:
-        # Coordinates such as the epoch differ between seeds where runs differ in length.
-        arrays = [
-            analyse(self.data.influences[seed]).reset_coords(drop=True) for seed in self.data.seeds
-        ]
-        return xr.concat(arrays, pd.Index(self.data.seeds, name="seed"), join="outer")
+    def why_not(self, question: str) -> str:
+        """Why a question has no answer, as a sentence."""
+        reason = self.results.left_out.get(question, "the analysis has no table of it")
+        return f"Not possible with this data: {reason}."
+
+    def _shares(self, sign: Sign) -> pd.DataFrame:
+        """Without p and q values where no training examples could exchange their languages."""
+        k, runs = self.data.k, self.data.influences
+        language_share(self.data.first, k, sign)  # warns of a k that is too large
+        frame = self.table(f"share_{sign}")
+        if frame is None:
+            with quiet_about_k():
+                found = answers.share(runs, (k,), sign).isel(k=0)
+            frame = found.to_dataframe().reset_index().assign(q_value=float("nan"))
+        return frame.set_index(PAIR, drop=False).rename_axis(["test", "train"])
 
 
 def _counts(influence: Influence, coordinate: str, languages: tuple[str, ...]) -> dict[str, int]:

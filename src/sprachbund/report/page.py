@@ -10,19 +10,21 @@ from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 
-import altair as alt
 import jinja2
 import vl_convert
 
 from sprachbund import __version__
 from sprachbund.errors import SprachbundWarning
-from sprachbund.report import charts, formatting, tables
+from sprachbund.report import formatting
 from sprachbund.report.data import ReportData
 from sprachbund.report.drawing import svg_of
 from sprachbund.report.examples import Shown, choose_examples, shown_examples
 from sprachbund.report.languages import language_label, text_direction
 from sprachbund.report.numbers import Numbers
-from sprachbund.report.summary import Finding, summarise
+from sprachbund.report.overview import overview_table
+from sprachbund.report.section import Figure, Section
+from sprachbund.report.sections import SECTIONS
+from sprachbund.report.summary import summarise
 from sprachbund.writing import write_text
 
 EXAMPLES_PER_LANGUAGE = 3
@@ -57,60 +59,25 @@ def write_report(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SprachbundWarning)
         numbers = Numbers(data)
-        drawings = {name: _drawing(name, chart) for name, chart in report_charts(numbers).items()}
-        findings = summarise(numbers)
+        sections = [section for make in SECTIONS if (section := make(numbers))]
     said = list(dict.fromkeys(str(warning.message) for warning in caught))
     for message in said:
         warnings.warn(message, SprachbundWarning, stacklevel=2)
+    drawings = {figure.name: _drawing(figure) for section in sections for figure in section.figures}
     positions = choose_examples(data.first, examples_per_language)
     shown = shown_examples(data.first, positions, proponents_per_example)
-    page = _render(numbers, drawings, findings, shown, [*data.warnings, *said])
+    page = _render(numbers, sections, drawings, shown, [*data.warnings, *said])
     for name, drawing in drawings.items():
         write_text(path.parent / "figures" / f"{name}.svg", drawing.svg)
     write_text(path, page)
     return path
 
 
-def report_charts(numbers: Numbers) -> dict[str, alt.VConcatChart | alt.FacetChart]:
-    """The charts of a report by name, in the order of the page."""
-    k, epochs, chance = numbers.data.k, numbers.epochs, numbers.chance
-    shares = {
-        "proponents": numbers.proponents.mean("seed"),
-        "opponents": numbers.opponents.mean("seed"),
-    }
-    reach = charts.colour_reach(list(shares.values()), chance)
-    found: dict[str, alt.VConcatChart | alt.FacetChart] = {
-        name: charts.sharing_heat_map(
-            share,
-            chance,
-            f"Heat map: percentage of each test language’s top {k:,} {name} by training language. "
-            "The table below has the same numbers.",
-            reach,
-        )
-        for name, share in shares.items()
-    }
-    if numbers.trained:
-        found["dynamics"] = charts.own_share_chart(
-            numbers.own_share,
-            epochs,
-            chance,
-            "Line charts, one a language: own-language share of the proponents by epoch. "
-            "The table below has the same numbers.",
-        )
-    found["accuracy"] = charts.accuracy_chart(
-        numbers.accuracy,
-        epochs,
-        len(numbers.data.first.labels),
-        "Line charts, one a language: accuracy by epoch. The table below has the same numbers.",
-    )
-    return found
-
-
-def _drawing(name: str, chart: alt.VConcatChart | alt.FacetChart) -> Drawing:
-    specification = chart.to_dict()
+def _drawing(figure: Figure) -> Drawing:
+    specification = figure.chart.to_dict()
     return Drawing(
-        id=f"chart-{name}",
-        description=str(chart.description),
+        id=f"chart-{figure.name}",
+        description=figure.description,
         svg=svg_of(specification),
         specification=_inside_script(json.dumps(specification, ensure_ascii=False)),
     )
@@ -118,8 +85,8 @@ def _drawing(name: str, chart: alt.VConcatChart | alt.FacetChart) -> Drawing:
 
 def _render(
     numbers: Numbers,
+    sections: list[Section],
     drawings: dict[str, Drawing],
-    findings: list[Finding],
     shown: list[Shown],
     cautions: list[str],
 ) -> str:
@@ -135,10 +102,10 @@ def _render(
             data=data,
             numbers=numbers,
             labels=data.first.labels,
-            findings=findings,
+            sections=sections,
+            findings=summarise(numbers, sections),
             warnings=list(dict.fromkeys(cautions)),
-            overview=tables.overview_table(numbers),
-            tables=_folded_tables(numbers),
+            overview=overview_table(numbers),
             charts=drawings,
             examples_by_language=[
                 (tag, by_language.get(tag, [])) for tag in numbers.test_languages
@@ -154,17 +121,6 @@ def _render(
             version=__version__,
         )
     )
-
-
-def _folded_tables(numbers: Numbers) -> dict[str, tables.Table]:
-    found = {
-        "proponents": tables.share_table(numbers, numbers.proponents, "proponents"),
-        "opponents": tables.share_table(numbers, numbers.opponents, "opponents"),
-        "accuracy": tables.accuracy_table(numbers),
-    }
-    if numbers.trained:
-        found["dynamics"] = tables.own_share_table(numbers)
-    return found
 
 
 def _environment() -> jinja2.Environment:

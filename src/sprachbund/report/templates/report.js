@@ -5,9 +5,11 @@ function fit(specification, width) {
     if (narrow) heatMap.width.step = Math.min(heatMap.width.step, 40);
   }
   if (specification.columns) {
-    if (narrow) specification.spec.width = 120;
-    const panel = specification.spec.width + 20;
-    specification.columns = Math.max(1, Math.min(specification.columns, Math.floor((width - 50) / panel)));
+    const panels = specification.spec ? [specification.spec] : specification.concat.flatMap((column) => column.vconcat);
+    if (narrow) for (const panel of panels) panel.width = Math.min(panel.width, 120);
+    const beside = specification.spec ? 20 : 75; // stacked panels have an axis each
+    const columns = Math.floor((width - 50) / (panels[0].width + beside));
+    specification.columns = Math.max(1, Math.min(specification.columns, columns));
   }
 }
 

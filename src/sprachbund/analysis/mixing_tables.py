@@ -1,0 +1,191 @@
+"""Tables of a sweep over mixes: accuracy, what each language adds, pairs, and shares by proportion."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import xarray as xr
+
+from sprachbund.analysis import answers
+from sprachbund.analysis.answers import Runs
+from sprachbund.analysis.captions import caption
+from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR
+from sprachbund.analysis.mixes import Sweep
+from sprachbund.analysis.mixing import (
+    Correct,
+    accuracy,
+    accuracy_change,
+    contributions,
+    gains_of_pairs,
+    own_shares,
+)
+from sprachbund.analysis.table import Cell, Layout, Table, spread_of, tidy
+
+_OF_MIX = ("mix", "test_language")
+_POINTS = "percentage points"
+_OWN_SHARE = {
+    "share": Cell("mean", "low", "high"),
+    "chance": Cell("expected_percent"),
+    "lift": Cell("lift", digits=2),
+}
+_COUNT = {"n_train": Cell("n_train", digits=0)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a sweep: correctness by seed, and influence results by mix and seed where asked."""
+
+    sweep: Sweep
+    correct: Correct
+    influences: Mapping[str, Runs]
+    k: int
+
+
+def mixing_tables(measured: Measured) -> list[Table]:
+    """Every table that the mixes of a sweep allow, in reading order."""
+    tables = [_mixes(measured.sweep), *_accuracies(measured)]
+    sweep = measured.sweep
+    if sweep.without:
+        tables.append(_contributions(measured))
+    if sweep.pairs and sweep.alone:
+        tables.append(_pairs(measured))
+    if measured.influences:
+        tables += _shares(measured)
+    return tables
+
+
+def _mixes(sweep: Sweep) -> Table:
+    rows = [
+        (mix.name, language, count, mix.percent(language))
+        for mix in sweep.mixes
+        for language, count in mix.counts.items()
+    ]
+    frame = pd.DataFrame(rows, columns=["mix", "train_language", "n_train", "percent"])
+    what = "Training examples of each mix by language."
+    return Table("mixing_mixes", what, frame, Layout(["mix"], _COUNT, "train_language"))
+
+
+def _accuracies(measured: Measured) -> list[Table]:
+    found, study = accuracy(measured.correct), measured.sweep.study.name
+    change = accuracy_change(measured.correct, study)
+    columns = [name for name in ESTIMATE if name != "signs_agree"]
+    less = f"less that of the mix {study}, {_POINTS}"
+    changes = tidy(change, _OF_MIX, (*ESTIMATE, *COUNTS))
+    by_mix = Layout(["mix"], MEAN_2, "test_language")
+    tables = [
+        Table(
+            "mixing_accuracy",
+            _caption("Accuracy of each mix by test language, percent", found, measured),
+            tidy(found, _OF_MIX, (*columns, *COUNTS)),
+            Layout(["mix"], MEAN, "test_language"),
+        ),
+        Table(
+            "mixing_change",
+            _caption(f"Accuracy of each mix {less}", change, measured, paired=True),
+            changes[changes["mix"] != study].reset_index(drop=True),
+            by_mix,
+        ),
+    ]
+    if measured.sweep.factors:
+        what = f"Accuracy with so many times the examples of a language, {less}"
+        tables.append(
+            Table(
+                "mixing_factors",
+                _caption(what, change, measured, paired=True),
+                _by_factor(measured.sweep, changes),
+                Layout(["language", "factor"], MEAN_2, "test_language"),
+            )
+        )
+    return tables
+
+
+def _by_factor(sweep: Sweep, changes: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        (language, factor, mix.name, mix.counts[language], mix.percent(language))
+        for (language, factor), mix in sweep.factors.items()
+    ]
+    columns = ["language", "factor", "mix", "n_train", "percent"]
+    return pd.DataFrame(rows, columns=columns).merge(changes, on="mix")
+
+
+def _contributions(measured: Measured) -> Table:
+    sweep = measured.sweep
+    without = {language: mix.name for language, mix in sweep.without.items()}
+    found = contributions(measured.correct, sweep.study.name, without)
+    what = f"What each language adds: accuracy with all languages less that without it, {_POINTS}"
+    return Table(
+        "mixing_contributions",
+        _caption(what, found, measured, paired=True),
+        tidy(found, ("left_out", "test_language"), (*ESTIMATE, *COUNTS)),
+        Layout(["left_out"], MEAN_2, "test_language"),
+    )
+
+
+def _pairs(measured: Measured) -> Table:
+    sweep = measured.sweep
+    alone = {language: mix.name for language, mix in sweep.alone.items()}
+    pairs = {(alone[one], alone[other]): mix.name for (one, other), mix in sweep.pairs.items()}
+    found = gains_of_pairs(measured.correct, pairs)
+    found = found.assign_coords(pair=["+".join(pair) for pair in sweep.pairs])
+    what = f"Accuracy of each two languages together less that of the better one alone, {_POINTS}"
+    return Table(
+        "mixing_pairs",
+        _caption(what, found, measured, paired=True),
+        tidy(found, ("pair", "test_language"), ("better", *ESTIMATE, *COUNTS)),
+        Layout(["pair"], MEAN_2, "test_language"),
+    )
+
+
+def _shares(measured: Measured) -> list[Table]:
+    k = measured.k
+    shares = {
+        name: answers.share(runs, (k,)).sel(k=k, drop=True)
+        for name, runs in measured.influences.items()
+    }
+    runs, share = measured.influences[measured.sweep.study.name], shares[measured.sweep.study.name]
+    own = own_shares(shares)
+    own_frame = tidy(own, _OF_MIX, (*own.data_vars, "n_test")).dropna(subset="mean")
+    frames = [
+        tidy(found, PAIR, (*ESTIMATE, "expected_percent", *COUNTS)).assign(mix=name)
+        for name, found in shares.items()
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    of_top = f"of the top {k} proponents"
+    return [
+        Table(
+            "mixing_own_share",
+            caption(
+                f"Own-language share {of_top} by mix, percent",
+                share,
+                runs,
+                "the own language's part of the training data",
+            ),
+            own_frame.reset_index(drop=True),
+            Layout(list(_OF_MIX), _OWN_SHARE),
+        ),
+        Table(
+            "mixing_share",
+            caption(
+                f"Percentage {of_top} by mix and training language",
+                share,
+                runs,
+                "expected percent",
+            ),
+            frame[["mix", *frame.columns.drop("mix")]],
+            Layout(["mix", "test_language"], MEAN, "train_language"),
+        ),
+    ]
+
+
+def _caption(what: str, found: xr.Dataset, measured: Measured, *, paired: bool = False) -> str:
+    """What is shown, of how many test examples and seeds, and what the interval is."""
+    seeds = sorted(measured.correct)
+    n_test = found["n_test"].values.ravel().tolist()
+    clusters = [int(n) for n in found["n_clusters"].values.ravel()]
+    several = ", joined with the deviation between seeds" if len(seeds) > 1 else ""
+    return (
+        f"{what}. {sum(n_test):,} test examples, {spread_of(n_test)} a language in {spread_of(clusters)} clusters; "
+        f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}). In brackets: 95 percent "
+        f"bootstrap-t intervals{', paired by test example and seed' if paired else ''}, clustered by item and "
+        f"group{several}."
+    )

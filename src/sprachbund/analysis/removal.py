@@ -1,0 +1,191 @@
+"""What the removal of training examples does to predictions, and whether one criterion beats another.
+
+A frame with one row for each test example after each removal goes in (docs/removal.md,
+`removal_examples`). Differences are paired: the same test examples, predicted by the same run.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from sprachbund.analysis.permutation import benjamini_hochberg
+from sprachbund.analysis.removal_noise import (
+    ALL,
+    INFLUENCE,
+    RANDOM,
+    as_one,
+    joined,
+    retraining_error,
+)
+from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
+
+MEASURES = ("predicted_drop", "label_drop", "flips")
+Of = Literal["language", "example"]
+_BOUNDS = (-100.0, 100.0)
+_LEVEL = 0.95
+# The levels of error that are tried; a p-value is one of them, or 1.
+_ERRORS = (0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
+_FEWEST_DRAWS = 3  # two say too little, see `joined`
+_DIMS = ("measure", "criterion", "k", "draw", "test")
+
+
+def drops(examples: pd.DataFrame) -> dict[int, xr.DataArray]:
+    """What each test example lost by each removal, by the seed of the run, in percentage points.
+
+    `predicted_drop` is p(full run) - p(without) of the class that the full run predicts, as in
+    Choenni et al. (2023); `label_drop` that of the example's label; `flips` 100 where another
+    class is predicted, else 0.
+
+    Returns: [measure, criterion, k, draw, test]; NaN where a criterion has fewer draws.
+    """
+    rows = examples.assign(
+        predicted_drop=100.0 * (examples["probability"] - examples["probability_without"]),
+        label_drop=100.0 * (examples["label_probability"] - examples["label_probability_without"]),
+        flips=100.0 * (examples["predicted"] != examples["predicted_without"]),
+    )
+    tests = rows.drop_duplicates("test").set_index("test")
+    order = {name: rows[name].unique().tolist() for name in _DIMS[1:]}
+    coords = {
+        name: ("test", tests[name].to_numpy(dtype=object))
+        for name in ("test_language", "test_item", "test_group")
+    }
+    return {
+        int(str(seed)): part.set_index(list(_DIMS[1:]))[list(MEASURES)]
+        .to_xarray()
+        .reindex(order)
+        .to_array("measure")
+        .transpose(*_DIMS)
+        .assign_coords(coords)
+        for seed, part in rows.groupby("seed")
+    }
+
+
+def mean_drops(examples: pd.DataFrame) -> xr.Dataset:
+    """Mean of each measure after each removal, with the intervals of `combine_seeds`.
+
+    The draws of a random control are averaged first. The interval is for other test examples and,
+    with several runs, other seeds.
+
+    Returns: `mean`, `low`, `high`, `seed_standard_deviation`, `signs_agree`, `n_clusters`,
+    [measure, criterion, k, test_language], percentage points; the last language is "all".
+    """
+    return _each_and_all({s: values.mean("draw") for s, values in drops(examples).items()}, _LEVEL)
+
+
+def differences(examples: pd.DataFrame, of: Of) -> xr.Dataset:
+    """Influence minus each control, over the same test examples: above 0, influence removes more.
+
+    `of` says what had a retraining of its own, a language or a test example. With several runs the
+    interval is for other test examples and other seeds, and the noise of retraining is in the
+    deviation between them. With one run that noise is joined to the interval as the draws of
+    `random` show it (`retraining_error`); with fewer than three draws it is unknown, and the
+    attribute `noise` is "unknown" (else "seeds" or "draws"). `p_value` is the smallest level of
+    error whose interval is free of 0, rounded up to one of ten levels from 0.001; `q_value` is
+    Benjamini-Hochberg over controls and k, of the languages together and of "all" by itself.
+
+    Returns: as `mean_drops` with `control` in the place of `criterion`, and `p_value`, `q_value`.
+    """
+    by_seed = drops(examples)
+    pairs = {seed: _paired(values) for seed, values in by_seed.items()}
+    error, noise = _noise(by_seed, of)
+
+    def interval(level: float) -> xr.Dataset:
+        found = _each_and_all(pairs, level)
+        return found if error is None else joined(found, error, level, _BOUNDS)
+
+    found = interval(_LEVEL)
+    p_value = _p_values(found["low"].notnull(), interval)
+    found = found.assign(p_value=p_value, q_value=_q_values(p_value))
+    return found.assign_attrs(noise=noise, of=of, n_seeds=len(by_seed))
+
+
+def verdicts(found: xr.Dataset) -> list[str]:
+    """One sentence for each control and k, of all test examples together, from `differences`.
+
+    Influence beats a control, or is worse, where the q-value is at most 0.05.
+    """
+    cells = found.sel(measure="predicted_drop", test_language=ALL)
+    sentences = [
+        _sentence(cells.sel(control=control, k=k))
+        for control in cells["control"].values
+        for k in cells["k"].values
+    ]
+    return [*sentences, _of_the_interval(found)]
+
+
+def _paired(values: xr.DataArray) -> xr.DataArray:
+    average = values.mean("draw")
+    controls = average.drop_sel(criterion=INFLUENCE).rename(criterion="control")
+    return average.sel(criterion=INFLUENCE, drop=True) - controls
+
+
+def _each_and_all(values: Mapping[int, xr.DataArray], level: float) -> xr.Dataset:
+    """`combine_seeds` by test language, and of all test examples as one."""
+    with quiet_about_signs():
+        each = combine_seeds(values, 0.0, _BOUNDS, level=level)
+        together = combine_seeds(
+            {s: as_one(v) for s, v in values.items()}, 0.0, _BOUNDS, level=level
+        )
+    return xr.concat([each, together], dim="test_language", combine_attrs="override")
+
+
+def _noise(by_seed: Mapping[int, xr.DataArray], of: Of) -> tuple[xr.DataArray | None, str]:
+    """The error that retraining adds to an interval, unless that is in it or unknown, and its source."""
+    if len(by_seed) > 1:
+        return None, "seeds"
+    (values,) = by_seed.values()
+    if RANDOM not in values["criterion"] or values.sizes["draw"] < _FEWEST_DRAWS:
+        return None, "unknown"
+    return retraining_error(values, of), "draws"
+
+
+def _p_values(known: xr.DataArray, interval: Callable[[float], xr.Dataset]) -> xr.DataArray:
+    p_value = xr.ones_like(known, dtype=float).where(known)
+    for error in _ERRORS:
+        at = interval(1.0 - error)
+        excludes_zero = (at["low"] > 0) | (at["high"] < 0)
+        if not excludes_zero.any():
+            break  # intervals only grow from here
+        p_value = p_value.where(~excludes_zero, error)
+    return p_value
+
+
+def _q_values(p_value: xr.DataArray) -> xr.DataArray:
+    q_value = p_value.copy()
+    is_all = p_value["test_language"] == ALL
+    for measure in p_value["measure"].values:
+        for family in (is_all, ~is_all):
+            cells = {"measure": measure, "test_language": p_value["test_language"][family]}
+            q_value.loc[cells] = benjamini_hochberg(p_value.sel(cells).values)
+    return q_value
+
+
+def _sentence(cell: xr.Dataset) -> str:
+    control, k = str(cell["control"].item()), int(cell["k"])
+    mean, low, high, q_value = (float(cell[n]) for n in ("mean", "low", "high", "q_value"))
+    size = f"drop {'larger' if mean >= 0 else 'smaller'} by {abs(mean):.1f} points"
+    if np.isnan(q_value):
+        return f"influence against {control} at k={k}: {size}, but no interval (too few test examples, or all alike)"
+    limits = f"[{low:.1f}, {high:.1f}]"
+    if mean < 0:
+        limits = f"[{-high:.1f}, {-low:.1f}]"
+    numbers = f"{size} {limits}, q = {q_value:.3f}"
+    if q_value > 0.05:
+        return f"no difference shown between influence and {control} at k={k}: {numbers}"
+    verb = "beats" if mean > 0 else "is worse than"
+    return f"influence {verb} {control} at k={k}: {numbers}"
+
+
+def _of_the_interval(found: xr.Dataset) -> str:
+    source = {
+        "seeds": f"in the deviation between the {found.attrs['n_seeds']} seeds",
+        "draws": "estimated from the draws of random",
+        "unknown": "not in it: give several seeds, or random_draws of 3 or more",
+    }
+    return (
+        "in brackets: 95 percent interval of the paired difference for other test examples; the "
+        f"noise of retraining is {source[found.attrs['noise']]}"
+    )

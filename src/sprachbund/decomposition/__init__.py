@@ -1,0 +1,1 @@
+"""Influence taken apart: by groups of parameters, and without each language's mean gradient."""

@@ -1,0 +1,141 @@
+"""What else could make a language look influential: the lift that remains after each control."""
+
+import pandas as pd
+
+from sprachbund.analysis.confounds import NO_CONTROL
+from sprachbund.report.formatting import MISSING, decimal, percent, portion, spaced
+from sprachbund.report.interval_charts import interval_chart
+from sprachbund.report.languages import language_label
+from sprachbund.report.numbers import Numbers
+from sprachbund.report.rows import estimates_of
+from sprachbund.report.section import Figure, Folded, Reading, Section
+from sprachbund.report.sections.properties import label_parts, property_parts
+from sprachbund.report.tables import Table, estimated, matrix
+
+_ID, _TOPIC = "explanations", "What else could explain it"
+_CHANCE = 1.0
+
+
+def explanations(numbers: Numbers) -> Section:
+    """The lift that remains after each control, and what influence goes with."""
+    frame = numbers.table("confounds")
+    heading = "What else could explain it?"
+    if frame is None:
+        return Section(_ID, _TOPIC, heading, [numbers.why_not("confounds")])
+    own = _of_interest(numbers, frame)
+    chart = interval_chart(
+        _chart_rows(own),
+        "Lift",
+        "Points with intervals, one panel a language: lift after each control. The table below has "
+        "the same numbers.",
+    )
+    return Section(
+        _ID,
+        _TOPIC,
+        heading,
+        findings=[_finding(own, _subject(numbers))],
+        parts=[
+            _remaining(own, _subject(numbers)),
+            Figure("controls", chart),
+            Folded([_lifts(own)]),
+            Reading(
+                "Each control takes one explanation out of the scores, or ranks only part of the training "
+                "examples, and the lift (share over chance; 1 is chance) is taken anew. What remains is "
+                "(lift − 1) over (lift without control − 1): 100% where the control changes nothing, 0% "
+                "where it explains all. A control for what differs between languages takes part of what "
+                "is the languages’ own with it: what has gone need not have been spurious. All language "
+                "pairs are in the table “confounds” of the study’s folder."
+            ),
+            *label_parts(numbers),
+            *property_parts(numbers),
+        ],
+    )
+
+
+def _of_interest(numbers: Numbers, frame: pd.DataFrame) -> pd.DataFrame:
+    """The own-language cell of each test language; for zero-shot ones alone, the strongest."""
+    if numbers.trained:
+        own = frame[frame["test_language"] == frame["train_language"]]
+        return own.assign(panel=own["test_language"].map(language_label))
+    plain = frame[frame["control"] == NO_CONTROL]
+    strongest = plain.loc[plain.groupby("test_language", sort=False)["mean"].idxmax()]
+    pairs = set(zip(strongest["test_language"], strongest["train_language"], strict=True))
+    chosen = [
+        pair in pairs for pair in zip(frame["test_language"], frame["train_language"], strict=True)
+    ]
+    kept = frame[chosen]
+    names = [
+        f"{language_label(test)} from {train}"
+        for test, train in zip(kept["test_language"], kept["train_language"], strict=True)
+    ]
+    return kept.assign(panel=names)
+
+
+def _subject(numbers: Numbers) -> str:
+    return "own-language lift" if numbers.trained else "lift of the strongest training language"
+
+
+def _finding(own: pd.DataFrame, subject: str) -> str:
+    plain = own[own["control"] == NO_CONTROL]
+    effects = plain[_differs(plain)]
+    if effects.empty:
+        return (
+            f"Without any control the {subject} differs from chance in none of "
+            f"{len(plain)} languages, so that there is no effect to explain."
+        )
+    controlled = own[
+        ~own["control"].str.startswith(NO_CONTROL)
+        & own["test_language"].isin(set(effects["test_language"]))
+    ]
+    left = controlled.groupby("control", sort=False)["remaining_percent"].median().dropna()
+    control = str(left.idxmin())
+    there = controlled[controlled["control"] == control]
+    return (
+        f"Without any control the {subject} differs from chance in "
+        f"{portion(len(effects), len(plain), 'language')}. The control that takes most is "
+        f"“{spaced(control)}”: the median of what remains "
+        f"is {percent(float(left[control]), 0)}, and the interval still excludes chance in "
+        f"{portion(int(_differs(there).sum()), len(effects), 'language')}."
+    )
+
+
+def _remaining(own: pd.DataFrame, subject: str) -> Table:
+    rows = []
+    for control, part in own.groupby("control", sort=False):
+        left = part["remaining_percent"].dropna()
+        spread = (
+            f"{percent(left.min(), 0)} to {percent(left.max(), 0)}" if len(left) > 1 else MISSING
+        )
+        rows.append(
+            [
+                spaced(str(control)),
+                decimal(float(part["mean"].mean())),
+                f"{int(_differs(part).sum())} of {len(part)}",
+                percent(float(left.median()) if len(left) else float("nan"), 0),
+                spread,
+            ]
+        )
+    header = ["Control", "Mean lift", "Interval excludes 1", "Remains, median", "Range"]
+    return Table(f"The {subject} after each control, over the test languages", header, rows)
+
+
+def _lifts(own: pd.DataFrame) -> Table:
+    return matrix(
+        "Lift after each control, with 95% intervals; 1 is chance",
+        own,
+        ("control", "panel"),
+        estimated(2, ""),
+        (list(dict.fromkeys(own["control"])), list(dict.fromkeys(own["panel"]))),
+        corner="Control",
+        label=(spaced, str),
+    )
+
+
+def _chart_rows(own: pd.DataFrame) -> pd.DataFrame:
+    return own[["panel", "mean", "low", "high"]].assign(
+        row=own["control"].map(spaced), chance=_CHANCE, estimate=estimates_of(own, 2, "")
+    )
+
+
+def _differs(frame: pd.DataFrame) -> "pd.Series[bool]":
+    return (frame["low"] > _CHANCE) | (frame["high"] < _CHANCE)

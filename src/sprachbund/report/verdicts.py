@@ -1,0 +1,46 @@
+"""What an estimate says against chance, in words, with nulls said as such."""
+
+import math
+
+import pandas as pd
+
+from sprachbund.report.formatting import portion
+from sprachbund.report.rows import Row
+
+FALSE_DISCOVERY_RATE = 0.05
+
+
+def against_chance(low: float, high: float, chance: float) -> str:
+    """ "more than chance", "less than chance", or that the interval does not tell."""
+    if math.isnan(low) or math.isnan(high):
+        return "whether that differs from chance is not known, as there is no interval"
+    if low > chance:
+        return "that is above chance"
+    if high < chance:
+        return "that is below chance"
+    return "the interval includes chance, so that no effect is shown"
+
+
+def cells_that_differ(frame: pd.DataFrame, what: str = "language pair") -> str:
+    """How many cells of a table differ from chance by their q values, above and below."""
+    known = frame[frame["q_value"].notna()]
+    if known.empty:
+        return "The language pairs are not tested: no training examples could exchange their languages."
+    found = that_differ(known)
+    above = int((found["mean"] > found["expected_percent"]).sum())
+    sides = f": {above:,} above, {len(found) - above:,} below" * (not found.empty)
+    return (
+        f"By a permutation test {portion(len(found), len(known), what)} "
+        f"{'differs' if len(found) < 2 else 'differ'} from chance at a false discovery rate of "
+        f"{100 * FALSE_DISCOVERY_RATE:.0f}% (Benjamini-Hochberg){sides}."
+    )
+
+
+def differs(row: Row) -> bool:
+    """Whether a row differs from chance by its q value."""
+    return bool(row["q_value"] <= FALSE_DISCOVERY_RATE)
+
+
+def that_differ(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that do."""
+    return frame[frame["q_value"] <= FALSE_DISCOVERY_RATE]

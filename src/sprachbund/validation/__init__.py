@@ -1,0 +1,1 @@
+"""Checks of influence against what really happens when the model is trained again."""

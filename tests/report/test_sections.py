@@ -1,0 +1,197 @@
+"""Each section says what the numbers say; the numbers are planted or written by hand."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_report import made_up
+
+from sprachbund.influence import Influence
+from sprachbund.report import ReportData, Results
+from sprachbund.report.numbers import Numbers
+from sprachbund.report.section import Folded, Section
+from sprachbund.report.sections.dynamics import dynamics
+from sprachbund.report.sections.explanations import explanations
+from sprachbund.report.sections.reinforcement import reinforcement
+from sprachbund.report.sections.relations import relations
+from sprachbund.report.sections.seeds import seeds
+from sprachbund.report.sections.sharing import sharing
+from sprachbund.report.sections.zero_shot import zero_shot
+from synthetic_influence import in_memory
+
+N = 12  # training and test examples in each language
+
+
+def planted(
+    own: float, *, n_test: int = N, train: tuple[str, ...] = ("en", "de"), **changes: Any
+) -> ReportData:
+    """Noise, and `own` more for training examples in the test example's language."""
+    trained = [tag for tag in train for _ in range(N)]
+    tested = [tag for tag in ("en", "de") for _ in range(n_test)]
+    rng = np.random.default_rng(0)
+    agree = np.equal.outer(np.array(tested), np.array(trained))
+    values = rng.normal(size=(3, len(tested), len(trained))) + own * agree
+    plain = {
+        "train_item": [f"a-{n}" for n in range(len(trained))],
+        "test_item": [f"b-{n}" for n in range(len(tested))],
+    }
+    result = in_memory(values, trained, tested, **(plain | changes))
+    return data_of({0: result})
+
+
+def data_of(influences: dict[int, Influence], k: int = 6, **changes: Any) -> ReportData:
+    return made_up(("en", "de"), ("en", "de"), seeds=(0,), k=k, influences=influences, **changes)
+
+
+def made(section: Section | None) -> Section:
+    assert section is not None
+    return section
+
+
+def test_a_planted_preference_for_the_own_language_is_found() -> None:
+    section = sharing(Numbers(planted(1.0)))
+    assert "24 test examples in languages trained on, " in section.findings[0]
+    assert "(chance 50.0%): that is above chance" in section.findings[0]
+    assert section.findings[1].startswith("By a permutation test all 4 language pairs differ")
+    assert section.findings[1].endswith(": 2 above, 2 below.")
+
+
+def test_noise_is_said_to_be_no_finding() -> None:
+    section = sharing(Numbers(planted(0.0)))
+    assert "the interval includes chance, so that no effect is shown" in section.findings[0]
+    assert "none of the 4 language pairs differs from chance" in section.findings[1]
+
+
+def test_where_all_test_examples_agree_there_is_a_dash_and_a_note() -> None:
+    section = sharing(Numbers(planted(1000.0)))
+    table = next(part.tables[0] for part in section.parts if isinstance(part, Folded))
+    assert table.rows[0][1] == "100.0% [–]*", "every test example has its whole top in its language"
+    assert table.note.startswith("–: not known")
+    assert "as there is no interval" in section.findings[0]
+
+
+@pytest.mark.filterwarnings("ignore:k is 6 of 12")
+def test_with_one_training_language_nothing_is_tested_and_that_is_said() -> None:
+    section = sharing(Numbers(planted(1.0, train=("en",))))
+    assert "no training examples could exchange their languages" in section.findings[1]
+
+
+@pytest.mark.parametrize(
+    ("by_checkpoint", "said"),
+    [
+        ((5.0, 2.0, 0.0), "reliance on other languages rises by"),
+        ((0.0, 2.0, 5.0), "reliance on other languages falls by"),
+        ((1.0, 1.0, 1.0), "no change in reliance on other languages is shown"),
+    ],
+)
+def test_the_direction_of_the_dynamics_is_that_of_the_numbers(
+    by_checkpoint: tuple[float, ...], said: str
+) -> None:
+    data = planted(0.0)
+    dataset = data.first.dataset
+    agree = dataset["test_language"] == dataset["train_language"]
+    strength = np.array(by_checkpoint)[:, None, None]
+    noise = np.random.default_rng(1).normal(size=dataset["influence"].shape)
+    changed = dataset.assign(
+        influence=(dataset["influence"].dims, noise + strength * agree.values[None]),
+        test_loss=(("checkpoint", "test"), np.outer([3.0, 2.0, 1.0], np.ones(2 * N))),
+    )
+    section = dynamics(Numbers(data_of({0: Influence(changed)})))
+    assert said in section.findings[0]
+    assert section.findings[1] == "Meanwhile loss goes from 3.00 to 1.00 on the same test examples."
+
+
+def test_translations_among_the_proponents_reinforce() -> None:
+    items = [str(n) for n in range(N)] * 2
+    data = planted(0.0, train_item=items)
+    dataset = data.first.dataset
+    by_item = np.random.default_rng(2).normal(size=(3, 2 * N, N))
+    same = dataset.assign(influence=(dataset["influence"].dims, np.tile(by_item, 2)))
+    section = made(reinforcement(Numbers(data_of({0: Influence(same)}))))
+    assert section.findings[0].startswith("100.0% [–] of the proponents from other languages")
+    assert "Drawn at random 25.0% would be" in section.findings[0], "3 of the 12 items"
+    assert "The other 0.0% are complementary." in section.findings[0]
+
+
+def test_data_that_is_not_parallel_is_one_sentence() -> None:
+    section = made(reinforcement(Numbers(planted(0.0, train_item=[""] * 2 * N))))
+    assert section.findings[0].startswith("Not possible with this data: the training data is not")
+    assert not section.parts
+
+
+def test_zero_shot_languages_are_named_with_whom_they_lean_on() -> None:
+    numbers = Numbers(made_up())
+    share = numbers.proponents
+    korean = share[share["test_language"] == "ko"]
+    most = korean.loc[korean["mean"].idxmax()]
+    section = made(zero_shot(numbers))
+    assert f"ko Korean leans most on {most['train_language']} " in section.findings[0]
+    assert f": {most['mean']:.1f}% [" in section.findings[0]
+    assert zero_shot(Numbers(planted(0.0))) is None, "there is no zero-shot language to speak of"
+
+
+def confounds(none: tuple[float, float], controlled: tuple[float, float]) -> pd.DataFrame:
+    """The own-language lift of "en" and "de", certain to 0.1, without control and after one."""
+    rows = [
+        {"control": control, "test_language": tag, "train_language": tag, "mean": lift}
+        for control, lifts in (("none", none), ("gradient_norm", controlled))
+        for tag, lift in zip(("en", "de"), lifts, strict=True)
+    ]
+    frame = pd.DataFrame(rows)
+    frame = frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.1)
+    frame["remaining_percent"] = [
+        100 * (row["mean"] - 1) / (plain - 1) if abs(plain - 1) > 0.1 else np.nan
+        for row, plain in zip(rows, none * 2, strict=True)
+    ]
+    return frame
+
+
+def with_tables(**tables: pd.DataFrame) -> Numbers:
+    base = planted(0.0)
+    return Numbers(data_of(dict(base.influences), results=Results(tables)))
+
+
+def test_the_control_that_takes_most_is_named_with_what_remains() -> None:
+    section = explanations(with_tables(confounds=confounds((2.0, 3.0), (1.5, 1.05))))
+    assert "differs from chance in all 2 languages" in section.findings[0]
+    assert "“gradient norm”: the median of what remains is 26%" in section.findings[0]
+    assert "still excludes chance in 1 of the 2 languages" in section.findings[0]
+
+
+def test_without_an_effect_there_is_nothing_to_explain() -> None:
+    section = explanations(with_tables(confounds=confounds((1.05, 0.95), (1.0, 1.0))))
+    assert section.findings[0].endswith("so that there is no effect to explain.")
+
+
+def mantel(q_value: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "measure": ["mean influence"], "distance": ["script"], "spearman": [-0.5],
+            "null_mean": [0.0], "null_low": [-0.6], "null_high": [0.6], "p_value": [q_value],
+            "q_value": [q_value], "n_pairs": [20], "n_languages": [5], "n_permutations": [120],
+        }
+    )  # fmt: skip
+
+
+def test_relations_state_what_was_found_and_that_nothing_was() -> None:
+    found = relations(with_tables(relations=mantel(0.02))).findings[0]
+    assert "mean influence with distance in script (−0.50, q = 0.020)" in found
+    null = relations(with_tables(relations=mantel(0.4))).findings[0]
+    assert null.startswith("None of the 1 correlation")
+    assert "p = 0.400" in null
+
+
+def test_seeds_that_disagree_in_sign_are_named() -> None:
+    other = planted(0.0).first.dataset
+    other["influence"] = -other["influence"]
+    base = planted(0.3)
+    accuracy = pd.concat([base.accuracy, base.accuracy.assign(seed=1)])
+    data = data_of({0: base.first, 1: Influence(other)}, accuracy=accuracy)
+    section = seeds(Numbers(data))
+    disagree = ~Numbers(data).proponents["signs_agree"].astype(bool)
+    assert f"in {int(disagree.sum())} of the 4 language pairs" in section.findings[1] or (
+        not disagree.any() and "In none of the 4" in section.findings[1]
+    )
+    assert "Jaccard index of" in next(p.finding for p in section.parts if hasattr(p, "finding"))
+    assert "There is one seed" in seeds(Numbers(planted(0.0))).findings[0]
