@@ -1,6 +1,8 @@
 """What the bank may be asked for beside one row for each test example: less memory, or means of many examples."""
 
+import gc
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from sprachbund.errors import ConfigurationError, GradientError, SprachbundWarni
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import bank_nbytes, examples_at_once
 from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
-from sprachbund.gradients.scoring import fill_bank, fill_means
+from sprachbund.gradients.scoring import fill_bank, fill_means, score_batch
 
 TRAIN, TEST = builders.examples(9, seed=1), builders.examples(6, seed=2)
 LONG = builders.examples(6, longest=60, seed=4)
@@ -87,6 +89,23 @@ def test_the_bank_takes_no_more_memory_than_foretold_where_the_first_batch_is_th
         bank = fill_bank(engine, builders.batches(rows, 4)).bank
         foretold = bank_nbytes(engine.selection, longest, len(rows), "float32")
     assert bank.nbytes <= foretold
+
+
+@pytest.mark.parametrize("longest", [4, 60])
+def test_a_bank_keeps_nothing_of_the_passes_alive_and_goes_with_its_last_user(longest):
+    model = builders.xlm_roberta()
+    test, train = (builders.batches(builders.examples(6, longest, seed=s), 3) for s in (1, 2))
+    gc.disable()  # the collector comes too late for gigabytes
+    try:
+        with GradientEngine(model) as engine:
+            bank = fill_bank(engine, test).bank
+            for batch in train:
+                score_batch(engine, bank, batch)
+            gone = weakref.ref(bank)
+            del bank
+            assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_norms_and_losses_are_in_the_order_of_the_test_examples():

@@ -40,7 +40,8 @@ class TrackedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None, None, None, None]:
-        (input,) = ctx.saved_tensors
+        # Detached: a bank that kept it with its history would keep the whole pass, and the pass the bank.
+        input = ctx.saved_tensors[0].detach()
         x_BTI, g_BTO = (by_token(_by_example(value, ctx.size)) for value in (input, grad_output))
         kept_BL = tokens_with_gradient(g_BTO)
         if kept_BL is None:
