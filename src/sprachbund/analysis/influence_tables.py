@@ -7,6 +7,7 @@ from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, usual_ks
 from sprachbund.analysis.table import Cell, Layout, Table, tidy
+from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
 
 
@@ -82,6 +83,8 @@ def mean_influence_tables(runs: Runs) -> list[Table]:
 
 def dynamics_tables(runs: Runs, k: int) -> list[Table]:
     found = answers.dynamics(runs, k)
+    if bool(found["mean"].isnull().all()):
+        raise InfluenceError("no test language is trained on, so none has an own-language share")
     first = ("scores", "relation", "checkpoint", "test_language")
     frame = tidy(found, first, ("epoch", *ESTIMATE, "expected_percent", *COUNTS))
     what = f"Own-language and cross-language share of the top {k} proponents by checkpoint, percent"

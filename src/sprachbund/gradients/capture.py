@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.hooks import RemovableHandle
 
 from sprachbund.gradients.calls import Call, tensors
 from sprachbund.gradients.local import (
@@ -82,6 +83,7 @@ class _Pass:
     expected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
     not_per_example: set[str] = field(default_factory=set)
+    hooks: list[RemovableHandle] = field(default_factory=list)
 
     def add(self, name: str, gradient: PerExampleGradient) -> None:
         self.arrived[name].append(gradient)
@@ -125,16 +127,18 @@ class Capture:
         Returns the losses, detached. `consume` is called at most once for each parameter; a parameter that the loss
         does not reach is never handed over. `misshapen` names those that were not batch first.
         """
-        self._pass = _Pass(batch_size, consume)
+        current = self._pass = _Pass(batch_size, consume)
         try:
             with torch.enable_grad():
                 value = losses()
                 if value.requires_grad:
                     torch.autograd.backward(value.sum())
-            self._pass.finish()
-            self.misshapen = frozenset(self._pass.not_per_example)
+            current.finish()
+            self.misshapen = frozenset(current.not_per_example)
         finally:
             self._pass = None
+            for hook in current.hooks:  # one on several tensors would keep their graph alive
+                hook.remove()
         return value.detach()
 
     @contextmanager
@@ -199,15 +203,15 @@ class Capture:
             results = [leaf for leaf in tree_leaves(output) if _is_differentiable(leaf)]
         for name in site.names.values():
             current.expected[name] += 1
-        self._on_gradients(results, partial(self._backward, site, call))
+        current.hooks.append(self._on_gradients(results, partial(self._backward, site, call)))
         return output
 
     @staticmethod
-    def _on_gradients(results: list[Tensor], run: Callable[..., None]) -> None:
+    def _on_gradients(results: list[Tensor], run: Callable[..., None]) -> RemovableHandle:
         """Call `run` with the gradients of all results, once all that the loss depends on have come."""
         if len(results) == 1:
-            results[0].register_hook(run)  # type: ignore[no-untyped-call]
-            return
+            handle: RemovableHandle = results[0].register_hook(run)  # type: ignore[no-untyped-call]
+            return handle
 
         def complete(grads: Sequence[Tensor | None]) -> None:
             run(
@@ -217,7 +221,7 @@ class Capture:
                 )
             )
 
-        torch.autograd.graph.register_multi_grad_hook(results, complete)
+        return torch.autograd.graph.register_multi_grad_hook(results, complete)
 
     def _backward(self, site: Site, call: Call, *grad_outputs: Tensor) -> None:
         current, self._pass = self._pass, None  # the rule may run the module again, unobserved

@@ -58,12 +58,7 @@ def computed_results(runs: Runs, k: int) -> Results:
     """The same, computed from the influence results alone: without distances between languages."""
     tables: dict[str, pd.DataFrame] = {}
     left_out: dict[str, str] = {}
-    questions = dict(sections(runs, k, Asked()))
-    first = next(iter(runs.values()))
-    if not set(first.test_languages) & set(first.train_languages):
-        # The caption of that table cannot count the languages with an own share: there are none.
-        del questions["dynamics"]
-    for name, make in questions.items():
+    for name, make in sections(runs, k, Asked()).items():
         try:
             with quiet_about_signs(), quiet_about_k():
                 tables |= {table.name: table.frame for table in make()}
