@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sprachbund.gradients.products import add_product, padded_columns
+from sprachbund.gradients.products import add_product, padded_columns, product
 
 
 @pytest.mark.parametrize("columns", [1, 2, 8, 16, 61, 64, 65, 128])
@@ -19,6 +19,8 @@ def test_products_are_added_to_what_is_there(columns, dtype):
     add_product(found, rows.to(dtype), matrix.to(dtype))
     tolerance = 2e-6 if dtype == torch.float32 else 1e-13
     assert float((found.double() - expected).norm() / expected.norm()) < tolerance
+    alone = product(rows.to(dtype), matrix.to(dtype)).double()
+    assert float((alone - rows @ matrix).norm() / expected.norm()) < tolerance
 
 
 @pytest.mark.parametrize(("size", "columns"), [(1, 1), (2, 8), (8, 8), (9, 16), (125, 128)])

@@ -18,6 +18,7 @@ from sprachbund.errors import InfluenceError
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Batch
 from sprachbund.gradients.pairwise import Similarity
+from sprachbund.gradients.products import product
 from sprachbund.gradients.scoring import fill_bank, score_batch
 from sprachbund.gradients.similarity import cosine
 from sprachbund.index.files import IndexFiles, load
@@ -38,7 +39,8 @@ class CompressedCheckpoint:
 
     def search(self, sketch_QD: Tensor, similarity: Similarity) -> Tensor:
         """Estimated similarity of queries' sketches with every training example, [Q, N]: one product over memory."""
-        projected_QN: Tensor = (sketch_QD @ self.directions_DR) @ self.vectors_NR.T
+        query_QR = sketch_QD @ self.directions_DR
+        projected_QN = product(self.vectors_NR, query_QR.T).T
         if similarity == "cosine":
             norm_Q: Tensor = sketch_QD.norm(dim=1)
             return projected_QN / norm_Q.clamp_min(1e-30)[:, None]
