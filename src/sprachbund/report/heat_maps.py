@@ -18,8 +18,6 @@ _DARK_INK = "#000"
 # Where on the way to the deepest blue and orange white text has the greater contrast (over 4.5).
 WHITE_BEYOND = (-0.9, 0.975)
 _SMALLEST_REACH_POINTS = 5.0
-# Vega writes a true minus sign, and "+0" where the colours mean "as expected".
-_SIGNED = "datum.value == 0 ? 'chance' : format(datum.value, '+d')"
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,17 @@ class Pairs:
 
     `frame` has the columns test_language, train_language, mean, low, high, chance and marked; a
     pair whose mean is NaN has no cell. Test languages that are no training languages stand apart.
+    `column` says what a training language is here, `level` what the colours set out from;
+    `number_format` is that of d3 for the cells, where it is not that of a share.
     """
 
     frame: pd.DataFrame
     train_languages: Sequence[str]
     name: str = "Share"
+    unit: str = "%"
+    column: str = "Training language"
+    level: str = "chance"
+    number_format: str = ""
 
     @property
     def reach(self) -> float:
@@ -71,7 +75,7 @@ def _cell_table(pairs: Pairs) -> pd.DataFrame:
             "value": frame["mean"].round(4).to_numpy(),
             "chance": frame["chance"].round(4).to_numpy(),
             "difference": (frame["mean"] - frame["chance"]).round(4).to_numpy(),
-            "estimate": estimates_of(frame),
+            "estimate": estimates_of(frame, unit=pairs.unit),
             "q": [probability(q) for q in frame["q_value"]] if "q_value" in frame else "",
             "marked": frame["marked"].to_numpy(dtype=bool),
             "own": (frame["test_language"] == frame["train_language"]).to_numpy(),
@@ -89,7 +93,7 @@ def _cells(
     *,
     with_axis: bool,
 ) -> alt.LayerChart:
-    axis = alt.Axis(orient="top", labelAngle=-40, labelLimit=200, title="Training language")
+    axis = alt.Axis(orient="top", labelAngle=-40, labelLimit=200, title=pairs.column)
     x = alt.X("train:N", sort=train, scale=alt.Scale(domain=train))
     y = alt.Y(
         "test:N",
@@ -97,12 +101,15 @@ def _cells(
         title="Test language" if with_axis else None,
     ).axis(labelLimit=200, minExtent=110)
     base = alt.Chart(table).encode(x.axis(axis if with_axis else None), y)
-    cells = base.mark_rect(aria=False).encode(_distance_colour(reach), tooltip=_tooltip(pairs))
+    cells = base.mark_rect(aria=False).encode(
+        _distance_colour(pairs, reach), tooltip=_tooltip(pairs)
+    )
     own = base.transform_filter("datum.own").mark_rect(
         aria=False, fillOpacity=0, stroke=_DARK_INK, strokeWidth=2, tooltip=None
     )
+    number_format = pairs.number_format or (".1f" if len(train) > 10 else ".0f")
     return alt.LayerChart(
-        layer=[cells, own, *_texts(base, reach, ".1f" if len(train) > 10 else ".0f")],
+        layer=[cells, own, *_texts(base, reach, number_format)],
         width=alt.Step(64 if len(train) <= 7 else 44),
         height=alt.Step(34),
         title=title or alt.Undefined,
@@ -123,29 +130,32 @@ def _texts(base: alt.Chart, reach: float, number_format: str) -> list[alt.Chart]
     return [numbers, dots.encode(color=ink)]
 
 
-def _distance_colour(reach: float) -> alt.Color:
+def _distance_colour(pairs: Pairs, reach: float) -> alt.Color:
     stops = np.linspace(-reach, reach, len(BELOW_TO_ABOVE)).tolist()
     legend = alt.Legend(
-        title="Points above or below chance",
+        title=f"Points above or below {pairs.level}",
         titleLimit=300,
         orient="bottom",
         direction="horizontal",
         gradientLength=180,
         gradientThickness=10,
         values=[-reach, 0, reach],
-        labelExpr=_SIGNED,
+        # Vega writes a true minus sign, and "+0" where the colours mean "as expected".
+        labelExpr=f"datum.value == 0 ? '{pairs.level}' : format(datum.value, '+d')",
     )
     scale = alt.Scale(domain=stops, range=list(BELOW_TO_ABOVE))
     return alt.Color("difference:Q", scale=scale, legend=legend)
 
 
 def _tooltip(pairs: Pairs) -> list[alt.Tooltip]:
-    q_value = [alt.Tooltip("q:N", title="q")] if "q_value" in pairs.frame else []
-    return [
+    shown = [
         alt.Tooltip("test:N", title="Test language"),
-        alt.Tooltip("train:N", title="Training language"),
+        alt.Tooltip("train:N", title=pairs.column),
         alt.Tooltip("estimate:N", title=f"{pairs.name} [95% interval]"),
-        alt.Tooltip("chance:Q", title="Chance, %", format=".1f"),
-        alt.Tooltip("difference:Q", title="Difference, points", format="+.1f"),
-        *q_value,
     ]
+    if pairs.frame["chance"].any():  # else a cell is its own distance from 0
+        shown += [
+            alt.Tooltip("chance:Q", title="Chance, %", format=".1f"),
+            alt.Tooltip("difference:Q", title="Difference, points", format="+.1f"),
+        ]
+    return [*shown, *([alt.Tooltip("q:N", title="q")] if "q_value" in pairs.frame else [])]

@@ -1,4 +1,4 @@
-"""Estimates as points with their intervals, one row each, against chance."""
+"""Estimates as points with their intervals, one row each, against chance or another level."""
 
 import altair as alt
 import numpy as np
@@ -10,11 +10,13 @@ from sprachbund.report.line_charts import OWN_COLOUR
 _COLUMNS = 4
 
 
-def interval_chart(table: pd.DataFrame, title: str, description: str) -> alt.FacetChart:
+def interval_chart(
+    table: pd.DataFrame, title: str, description: str, level: str = "Chance"
+) -> alt.FacetChart:
     """One panel for each value of `panel`, one row for each value of `row`, in the order given.
 
     `table` has the columns panel, row, mean, low, high, chance and estimate (the text shown on
-    pointing). The upright tick is chance.
+    pointing). The upright tick is chance, or what else `level` says that this column is.
     """
     shown = table.dropna(subset="mean")
     numbers = shown[["mean", "low", "high", "chance"]].to_numpy(dtype=float)
@@ -33,7 +35,7 @@ def interval_chart(table: pd.DataFrame, title: str, description: str) -> alt.Fac
         alt.X("low:Q", scale=scale, title=title), alt.X2("high:Q")
     )
     point = base.mark_point(aria=False, color=OWN_COLOUR, filled=True, size=60, opacity=1).encode(
-        alt.X("mean:Q", scale=scale, title=title), tooltip=_tooltip()
+        alt.X("mean:Q", scale=scale, title=title), tooltip=_tooltip(level)
     )
     sort = list(dict.fromkeys(shown["panel"]))
     facet = alt.Facet("panel:N", sort=sort, title=None, header=alt.Header(labelFontSize=13))
@@ -47,10 +49,10 @@ def interval_chart(table: pd.DataFrame, title: str, description: str) -> alt.Fac
     return styled(apart)
 
 
-def _tooltip() -> list[alt.Tooltip]:
+def _tooltip(level: str) -> list[alt.Tooltip]:
     return [
         alt.Tooltip("panel:N", title=" "),
         alt.Tooltip("row:N", title="  "),
         alt.Tooltip("estimate:N", title="[95% interval]"),
-        alt.Tooltip("chance:Q", title="Chance", format=".3~g"),
+        alt.Tooltip("chance:Q", title=level, format=".3~g"),
     ]

@@ -1,6 +1,6 @@
 """Rows of the analysis's tables as plain mappings, which is how sentences and cells read them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,3 +31,12 @@ def estimate_of(row: Row, digits: int = 1, unit: str = "%", name: str = "") -> s
 def estimates_of(frame: pd.DataFrame, digits: int = 1, unit: str = "%") -> list[str]:
     """The estimate of each row."""
     return [estimate_of(row, digits, unit) for row in rows_of(frame)]
+
+
+def span_of(
+    frame: pd.DataFrame, name: Callable[[Row], str], digits: int = 1, unit: str = "%"
+) -> str:
+    """The least and the greatest estimate, "from 1.2 [0.9, 1.5] (de German) to 2.1 [1.8, 2.4] (en English)"."""
+    ends = [highest(frame, sign * frame["mean"]) for sign in (-1, 1)]
+    shown = [f"{estimate_of(row, digits, unit)} ({name(row)})" for row in ends]
+    return f"from {shown[0]} to {shown[1]}" if len(frame) > 1 else shown[0]

@@ -39,6 +39,12 @@ def estimated(digits: int = 1, unit: str = "%", name: str = "") -> Write:
     return partial(estimate_of, digits=digits, unit=unit, name=name)
 
 
+def marked_estimate(row: Row) -> str:
+    """A difference in points with its interval; an asterisk where the interval excludes 0."""
+    excludes_zero = row["low"] > 0 or row["high"] < 0
+    return estimate_of(row, unit="") + "*" * bool(excludes_zero)
+
+
 def matrix(
     caption: str,
     frame: pd.DataFrame,

@@ -44,3 +44,16 @@ def differs(row: Row) -> bool:
 def that_differ(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that do."""
     return frame[frame["q_value"] <= FALSE_DISCOVERY_RATE]
+
+
+def excludes(frame: pd.DataFrame, level: float = 0.0) -> "pd.Series[bool]":
+    """Whether the interval of each row lies wholly above or below a level; not where it is not known."""
+    return (frame["low"] > level) | (frame["high"] < level)
+
+
+def in_how_many(frame: pd.DataFrame, what: str, level: float = 0.0) -> str:
+    """ "3 of the 20 cells (2 above, 1 below)": the rows whose interval excludes the level."""
+    found = frame[excludes(frame, level)]
+    above = int((found["low"] > level).sum())
+    sides = f" ({above:,} above, {len(found) - above:,} below)" * (not found.empty)
+    return f"{portion(len(found), len(frame), what)}{sides}"

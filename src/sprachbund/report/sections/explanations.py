@@ -4,13 +4,14 @@ import pandas as pd
 
 from sprachbund.analysis.confounds import NO_CONTROL
 from sprachbund.report.formatting import MISSING, decimal, percent, portion, spaced
+from sprachbund.report.interest import pairs_of_interest, subject_of
 from sprachbund.report.interval_charts import interval_chart
-from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.rows import estimates_of
 from sprachbund.report.section import Figure, Folded, Reading, Section
 from sprachbund.report.sections.properties import label_parts, property_parts
 from sprachbund.report.tables import Table, estimated, matrix
+from sprachbund.report.verdicts import excludes
 
 _ID, _TOPIC = "explanations", "What else could explain it"
 _CHANCE = 1.0
@@ -22,7 +23,7 @@ def explanations(numbers: Numbers) -> Section:
     heading = "What else could explain it?"
     if frame is None:
         return Section(_ID, _TOPIC, heading, [numbers.why_not("confounds")])
-    own = _of_interest(numbers, frame)
+    own = pairs_of_interest(numbers, frame)
     chart = interval_chart(
         _chart_rows(own),
         "Lift",
@@ -33,9 +34,9 @@ def explanations(numbers: Numbers) -> Section:
         _ID,
         _TOPIC,
         heading,
-        findings=[_finding(own, _subject(numbers))],
+        findings=[_finding(own, subject_of(numbers))],
         parts=[
-            _remaining(own, _subject(numbers)),
+            _remaining(own, subject_of(numbers)),
             Figure("controls", chart),
             Folded([_lifts(own)]),
             Reading(
@@ -52,32 +53,9 @@ def explanations(numbers: Numbers) -> Section:
     )
 
 
-def _of_interest(numbers: Numbers, frame: pd.DataFrame) -> pd.DataFrame:
-    """The own-language cell of each test language; for zero-shot ones alone, the strongest."""
-    if numbers.trained:
-        own = frame[frame["test_language"] == frame["train_language"]]
-        return own.assign(panel=own["test_language"].map(language_label))
-    plain = frame[frame["control"] == NO_CONTROL]
-    strongest = plain.loc[plain.groupby("test_language", sort=False)["mean"].idxmax()]
-    pairs = set(zip(strongest["test_language"], strongest["train_language"], strict=True))
-    chosen = [
-        pair in pairs for pair in zip(frame["test_language"], frame["train_language"], strict=True)
-    ]
-    kept = frame[chosen]
-    names = [
-        f"{language_label(test)} from {train}"
-        for test, train in zip(kept["test_language"], kept["train_language"], strict=True)
-    ]
-    return kept.assign(panel=names)
-
-
-def _subject(numbers: Numbers) -> str:
-    return "own-language lift" if numbers.trained else "lift of the strongest training language"
-
-
 def _finding(own: pd.DataFrame, subject: str) -> str:
     plain = own[own["control"] == NO_CONTROL]
-    effects = plain[_differs(plain)]
+    effects = plain[excludes(plain, _CHANCE)]
     if effects.empty:
         return (
             f"Without any control the {subject} differs from chance in none of "
@@ -95,7 +73,7 @@ def _finding(own: pd.DataFrame, subject: str) -> str:
         f"{portion(len(effects), len(plain), 'language')}. The control that takes most is "
         f"“{spaced(control)}”: the median of what remains "
         f"is {percent(float(left[control]), 0)}, and the interval still excludes chance in "
-        f"{portion(int(_differs(there).sum()), len(effects), 'language')}."
+        f"{portion(int(excludes(there, _CHANCE).sum()), len(effects), 'language')}."
     )
 
 
@@ -110,7 +88,7 @@ def _remaining(own: pd.DataFrame, subject: str) -> Table:
             [
                 spaced(str(control)),
                 decimal(float(part["mean"].mean())),
-                f"{int(_differs(part).sum())} of {len(part)}",
+                f"{int(excludes(part, _CHANCE).sum())} of {len(part)}",
                 percent(float(left.median()) if len(left) else float("nan"), 0),
                 spread,
             ]
@@ -135,7 +113,3 @@ def _chart_rows(own: pd.DataFrame) -> pd.DataFrame:
     return own[["panel", "mean", "low", "high"]].assign(
         row=own["control"].map(spaced), chance=_CHANCE, estimate=estimates_of(own, 2, "")
     )
-
-
-def _differs(frame: pd.DataFrame) -> "pd.Series[bool]":
-    return (frame["low"] > _CHANCE) | (frame["high"] < _CHANCE)
