@@ -1,6 +1,7 @@
 """The whole of a study: from files to a page, skipped when fresh, done again from where something changed."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -140,6 +141,19 @@ def test_distances_that_change_are_analysed_anew_and_nothing_else(study_file):
     path.write_text("language,other_language,made_up\nen,de,0.25\n")
     changed = [stage for stage in STAGES if study._made_from(stage) != before[stage]]
     assert changed == ["analyse", "report"]
+
+
+@pytest.mark.parametrize("folder", ["removal", "mixes/tables"])
+def test_tables_of_another_analysis_make_the_page_anew_and_nothing_else(study_file, folder):
+    study = Study(read_study(study_file), study_file.parent / "out", base=study_file.parent)
+    states = [{stage: study._made_from(stage) for stage in STAGES}]
+    table = study.folder / folder / "made_up.parquet"
+    table.parent.mkdir(parents=True)
+    for content in ("first", "second time"):
+        table.write_text(content)
+        states.append({stage: study._made_from(stage) for stage in STAGES})
+    for before, after in pairwise(states):
+        assert [stage for stage in STAGES if after[stage] != before[stage]] == ["report"]
 
 
 def test_a_stage_without_the_one_before_says_which_command_to_run(study_file):

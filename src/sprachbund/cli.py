@@ -136,7 +136,7 @@ def analyse(study_file: StudyFile, output: Output = None, set_: Overrides = None
 
 @app.command()
 def report(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
-    """Write the page: heat maps, dynamics, and examples with their proponents and opponents in full text."""
+    """Write the page: what every analysis found, as sentences, charts and tables, and examples in full text."""
     study = _one_stage("report", study_file, output, set_)
     out.print(f"Report: {study.report_path}")
 

@@ -157,7 +157,7 @@ class Study:
         self._do("analyse", write)
 
     def report(self) -> None:
-        """The page and its figures, from the results and the tables of `analyse`."""
+        """The page and its figures, from the results, the tables of `analyse`, and those of other analyses."""
 
         def write() -> list[Path]:
             if not self.is_fresh("analyse"):
@@ -171,11 +171,7 @@ class Study:
                 influences=self.influences(),
                 accuracy=self.accuracy(),
                 k=self.config.analysis.k,
-                results=read_results(
-                    self.folder / "tables",
-                    self.folder / "removal",
-                    self.folder / "mixes" / "tables",
-                ),
+                results=read_results(self.folder / "tables", *self._further_tables),
                 configuration=self.config.as_yaml(),
                 environment=environment(),
             )
@@ -287,6 +283,12 @@ class Study:
         return self.folder / "index" / f"seed-{seed}"
 
     @property
+    def _further_tables(self) -> list[Path]:
+        """Folders of tables that no stage of the study itself writes; the page shows those that there are."""
+        folders = (self.folder / "removal", self.folder / "mixes" / "tables")
+        return [folder for folder in folders if folder.is_dir()]
+
+    @property
     def _seeds(self) -> tuple[int, ...]:
         return self.config.finetuning.seeds
 
@@ -332,4 +334,6 @@ class Study:
                 distances_fingerprint(config, self.base),
                 self._made_from("decompose") if self.is_fresh("decompose") else "",
             ]
+            if name == "report":
+                parts += [files_fingerprint(folder) for folder in self._further_tables]
         return fingerprint(sprachbund.__version__, name, parts)

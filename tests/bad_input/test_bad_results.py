@@ -48,7 +48,7 @@ MISTAKES = [
         Mistake(
             f"{stage} before the stage it needs",
             nothing,
-            ("elsewhere", "not there yet; run `sprachbund ", "` first"),
+            ("elsewhere", "not there yet", "run `sprachbund ", "` first"),
             (stage, "study.yaml", "--output", "elsewhere"),
         )
         for stage in ("attribute", "analyse", "report")

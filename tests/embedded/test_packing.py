@@ -8,6 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from sprachbund.embedded.packing import pack, unpack
 
+# Rows below this are kept as zeros: their scale would not be a normal number.
+SMALLEST_ROW = 127 * float(np.finfo(np.float32).tiny)
 MATRICES = arrays(np.float32, (3, 5), elements=st.floats(-8, 8, width=32))
 
 
@@ -15,7 +17,7 @@ MATRICES = arrays(np.float32, (3, 5), elements=st.floats(-8, 8, width=32))
 def test_a_weight_is_off_by_at_most_half_a_step(weight):
     restored = unpack(pack({"w": weight}))["w"]
     step = np.abs(weight).max(axis=1, keepdims=True) / 127
-    assert (np.abs(restored - weight) <= 0.501 * step + 1e-37).all()
+    assert (np.abs(restored - weight) <= 0.501 * step + SMALLEST_ROW).all()
     assert restored.dtype == np.float32
 
 

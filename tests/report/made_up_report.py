@@ -9,7 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from sprachbund.influence import Influence
-from sprachbund.report import ReportData
+from sprachbund.report import ReportData, Results
+from sprachbund.report.numbers import Numbers
 
 WORDS = {
     "en": ("water", "house", "book", "sun", "tree", "bread"),
@@ -49,6 +50,11 @@ def made_up(
         "environment": {"python": "3.11"},
     }
     return ReportData(**fields | changes)
+
+
+def numbers_with(**tables: pd.DataFrame) -> Numbers:
+    """The numbers of a study of English and German, with Korean zero-shot, and these tables alone."""
+    return Numbers(made_up(("en", "de"), ("en", "de", "ko"), k=3, results=Results(tables)))
 
 
 def influence(

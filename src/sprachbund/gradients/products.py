@@ -8,6 +8,7 @@ from torch import Tensor
 # 200,000 rows of 512, an index, and 4 to 16 columns, oneDNN takes half the time.
 _VECTOR = 8
 _MOST_COLUMNS_FOR_ONEDNN = 64
+_SINGLE = torch.float32
 
 
 def padded_columns(size: int) -> int:
@@ -38,7 +39,7 @@ def _by_onednn(rows_BK: Tensor, columns_KM: Tensor) -> Tensor:
 def _is_for_onednn(rows_BK: Tensor, columns_KM: Tensor) -> bool:
     return (
         1 < columns_KM.shape[1] <= _MOST_COLUMNS_FOR_ONEDNN
-        and rows_BK.dtype == columns_KM.dtype == torch.float32
+        and rows_BK.dtype == columns_KM.dtype == _SINGLE
         and rows_BK.device.type == "cpu"
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -4,9 +4,12 @@ from sprachbund.report.section import MakeSection
 from sprachbund.report.sections.accuracy import accuracy
 from sprachbund.report.sections.dynamics import dynamics
 from sprachbund.report.sections.explanations import explanations
+from sprachbund.report.sections.mixing import mixing
 from sprachbund.report.sections.opponents import opponents
+from sprachbund.report.sections.parameter_groups import parameter_groups
 from sprachbund.report.sections.reinforcement import reinforcement
 from sprachbund.report.sections.relations import relations
+from sprachbund.report.sections.removal import removal
 from sprachbund.report.sections.seeds import seeds
 from sprachbund.report.sections.sharing import sharing
 from sprachbund.report.sections.zero_shot import zero_shot
@@ -19,7 +22,10 @@ SECTIONS: tuple[MakeSection, ...] = (
     reinforcement,
     zero_shot,
     explanations,
+    parameter_groups,
     relations,
+    removal,
+    mixing,
     seeds,
 )
 
