@@ -13,7 +13,7 @@ LARGEST_CODE = 127
 
 
 def pack(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what is stored: each element is off by at most half a step of its row's scale (rows below 1.5e-36 are 0)."""
+    """Return what is stored, each element off by at most half a step of its row's scale; rows below 1.5e-36 are 0."""
     packed: dict[str, np.ndarray] = {}
     for name, weight in weights.items():
         if weight.ndim == 2:
