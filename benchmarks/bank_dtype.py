@@ -3,9 +3,6 @@
 python benchmarks/bank_dtype.py RESULTS_FOLDER [--train 480] [--tests 32]
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 from agreement import agreement
 from finished_study import FinishedStudy
@@ -14,12 +11,7 @@ from sprachbund.gradients.engine import GradientEngine
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="folder of a finished study")
-    parser.add_argument("--train", type=int, default=480)
-    parser.add_argument("--tests", type=int, default=32)
-    options = parser.parse_args()
-    study = FinishedStudy.open(options.results, options.train, options.tests)
+    study = FinishedStudy.of_command_line(__doc__)
     with GradientEngine(study.model) as engine:
         whole, halved = (study.fill(engine, dtype) for dtype in (torch.float32, torch.bfloat16))
         exact, rounded = (study.scores(engine, filled) for filled in (whole, halved))

@@ -7,9 +7,7 @@ top 100, for cosine and dot product; sign sketches of several sizes and storage 
 factorised random projections of the linear layers (Choe et al. 2024, LoGra).
 """
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from agreement import agreement
@@ -122,12 +120,7 @@ def measure_sketches(test_MD: Tensor, train_ND: Tensor, exact: Exact) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="folder of a finished study")
-    parser.add_argument("--train", type=int, default=480)
-    parser.add_argument("--tests", type=int, default=32)
-    options = parser.parse_args()
-    study = FinishedStudy.open(options.results, options.train, options.tests)
+    study = FinishedStudy.of_command_line(__doc__)
     with GradientEngine(study.model) as engine:
         exact = Exact(study.scores(engine, study.fill(engine)))
         print(f"N={len(study.train)} M={len(study.test)}; rho, top-10 and top-100 overlap")

@@ -1,5 +1,6 @@
 """A finished study's last checkpoint as a benchmark's subject: its model, and some of its examples in batches."""
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,15 @@ class FinishedStudy:
         model_config = ModelConfig(path=str(path), max_length=length)
         model = load_classifier(model_config, train_rows.labels, seed=0)
         return cls(model, load_tokenizer(path), length, train_rows, test_rows)
+
+    @classmethod
+    def of_command_line(cls, description: str | None) -> "FinishedStudy":
+        parser = argparse.ArgumentParser(description=description)
+        parser.add_argument("results", type=Path, help="folder of a finished study")
+        parser.add_argument("--train", type=int, default=480)
+        parser.add_argument("--tests", type=int, default=32)
+        options = parser.parse_args()
+        return cls.open(options.results, options.train, options.tests)
 
     def batches(self, corpus: Corpus) -> Iterator[dict[str, Tensor]]:
         """Shortest first, always the same."""

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.data.corpus import Corpus
 from sprachbund.errors import RunError, SprachbundWarning
-from sprachbund.modeling import ModelConfig, collate, encode, load_classifier, load_tokenizer
+from sprachbund.modeling import collate, encode, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
 
 ACCURACY = "accuracy.csv"
@@ -48,9 +48,7 @@ def evaluate_run(
         encoded = encode(corpus, tokenizer, max_length)
     for done, checkpoint in enumerate(run.checkpoints, start=1):
         if checkpoint in missing:
-            config = ModelConfig(path=str(checkpoint.path), max_length=max_length)
-            model = load_classifier(config, corpus.labels, seed=0)
-            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            model = load_checkpoint(checkpoint.path, corpus.labels, max_length)
             logits = _logits(model, tokenizer, encoded, batch_size)
             rows = _by_language(checkpoint, corpus, logits)
             table = rows if table.empty else pd.concat([table, rows], ignore_index=True)

@@ -32,7 +32,7 @@ from sprachbund.gradients.memory import (
 from sprachbund.gradients.scoring import BatchScores, FilledBank, fill_bank, score_batch
 from sprachbund.influence import Influence
 from sprachbund.methods import method_named
-from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
+from sprachbund.modeling import encode, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
 from sprachbund.runs.checkpoint_files import content_fingerprint
 from sprachbund.store.writer import InfluenceWriter, Shard
@@ -130,7 +130,7 @@ def attribute(
             pending = writer.pending(position)
             watch.add(len(train) - sum(shard.stop - shard.start for shard in pending))
             if pending or writer.test_pending(position):
-                texts = _Texts.encode(train, test, checkpoint, max_length, config)
+                texts = Texts.encode(train, test, checkpoint, max_length, config)
                 _score_checkpoint(writer, position, checkpoint, texts, config, watch)
         return writer.finish()
 
@@ -154,7 +154,7 @@ class _Watch:
 
 
 @dataclass(frozen=True)
-class _Texts:
+class Texts:
     """Training and test examples, encoded for one checkpoint."""
 
     train: Corpus
@@ -173,7 +173,7 @@ class _Texts:
         checkpoint: Checkpoint,
         max_length: int,
         config: AttributionConfig,
-    ) -> "_Texts":
+    ) -> "Texts":
         tokenizer = load_tokenizer(checkpoint.path)
         return cls(
             train=train,
@@ -190,20 +190,18 @@ def _score_checkpoint(
     writer: InfluenceWriter,
     position: int,
     checkpoint: Checkpoint,
-    texts: _Texts,
+    texts: Texts,
     config: AttributionConfig,
     watch: _Watch,
 ) -> None:
     """Score what is pending at one checkpoint, in one pass for each block of test examples that fits."""
-    model_config = ModelConfig(path=str(checkpoint.path), max_length=texts.max_length)
-    model = load_classifier(model_config, texts.train.labels, seed=0)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_checkpoint(checkpoint.path, texts.train.labels, texts.max_length)
     method = method_named(config.method)
     pending, n_test = writer.pending(position), len(texts.test)
     influence = {shard: torch.zeros(n_test, shard.stop - shard.start) for shard in pending}
     test_norm_M, test_loss_M = torch.zeros(n_test), torch.zeros(n_test)
     with GradientEngine(model) as engine:
-        blocks = _blocks(engine, texts.test_rows, config)
+        blocks = blocks_that_fit(engine, texts.test_rows, config)
         watch.say(f"{engine.selection.coverage()}; {_passes(len(blocks))} at each checkpoint")
         for block in blocks:
             filled, order = _bank(engine, texts, block, config)
@@ -231,7 +229,7 @@ def _score_checkpoint(
         )
 
 
-def _blocks(
+def blocks_that_fit(
     engine: GradientEngine, test_rows: list[EncodedRow], config: AttributionConfig
 ) -> list[list[int]]:
     """Positions of the test examples, shortest first, cut into blocks whose gradients fit at once."""
@@ -250,7 +248,7 @@ def _passes(count: int) -> str:
 
 
 def _bank(
-    engine: GradientEngine, texts: _Texts, block: list[int], config: AttributionConfig
+    engine: GradientEngine, texts: Texts, block: list[int], config: AttributionConfig
 ) -> tuple[FilledBank, list[int]]:
     """The bank of a block, and the test positions in the bank's order."""
     packed = list(texts.batcher([texts.test_rows[i] for i in block]))
@@ -259,7 +257,7 @@ def _bank(
     return filled, [block[i] for positions, _ in packed for i in positions]
 
 
-def _score_shard(engine: GradientEngine, bank: Bank, texts: _Texts, shard: Shard) -> BatchScores:
+def _score_shard(engine: GradientEngine, bank: Bank, texts: Texts, shard: Shard) -> BatchScores:
     """Scores of one shard, its examples in the order of the training set."""
     size = shard.stop - shard.start
     dot_MN = torch.zeros(bank.size, size, dtype=torch.float64)
@@ -271,7 +269,7 @@ def _score_shard(engine: GradientEngine, bank: Bank, texts: _Texts, shard: Shard
     return BatchScores(dot_MN, norm_N, loss_N)
 
 
-def _predictions(model: PreTrainedModel, texts: _Texts) -> tuple[list[str], np.ndarray]:
+def _predictions(model: PreTrainedModel, texts: Texts) -> tuple[list[str], np.ndarray]:
     """The predicted label of each test example and its probability."""
     logits = torch.from_numpy(predict(model, texts.tokenizer, texts.test, texts.max_length))
     probability, index = torch.softmax(logits, dim=1).max(dim=1)

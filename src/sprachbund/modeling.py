@@ -118,6 +118,12 @@ def load_classifier(config: ModelConfig, labels: Sequence[str], seed: int) -> Pr
     return model.eval()
 
 
+def load_checkpoint(path: Path, labels: Sequence[str], max_length: int) -> PreTrainedModel:
+    """Load a fine-tuned classifier as `load_classifier` does, onto the GPU if there is one."""
+    model = load_classifier(ModelConfig(path=str(path), max_length=max_length), labels, seed=0)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def encode(
     corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[dict[str, Any]]:

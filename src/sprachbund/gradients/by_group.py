@@ -15,6 +15,7 @@ from sprachbund.gradients.losses import Batch, batch_size
 from sprachbund.gradients.parameter_bank import Each
 from sprachbund.gradients.partition import Partition
 from sprachbund.gradients.per_example import PerExampleGradient
+from sprachbund.gradients.scoring import longest_first
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,21 @@ def fill_grouped_bank(
 ) -> GroupedBank:
     """One pass over the test examples. Written-out gradients are kept in `dtype`, by default the model's.
 
-    The batch of the longest texts is best the first: by it the bank chooses how it keeps each matrix's gradients.
+    The longest texts come first, as in `fill_bank`.
 
     Raises: GradientError if there is no test example, or a parameter belongs to no group.
     """
     test = list(batches)
     if not test:
         raise GradientError("there is no test batch (an iterator that was already consumed?)")
-    bank, start = Bank(sum(map(batch_size, test)), dtype), 0
-    squared_norms = []
-    for batch in test:
+    bank = Bank(sum(map(batch_size, test)), dtype)
+    squared_norm_GM = torch.empty(len(partition.groups), bank.size, dtype=torch.float64)
+    for start, batch in longest_first(test):
         squared_norm_GB = _zeros(engine, len(partition.groups), batch_size(batch))
         engine.per_example(batch, _adding(bank, partition, Each(start), squared_norm_GB))
-        squared_norms.append(squared_norm_GB.cpu())
-        start += batch_size(batch)
+        squared_norm_GM[:, start : start + batch_size(batch)] = squared_norm_GB.cpu()
     give_back_freed_memory()
-    return GroupedBank(bank, partition, torch.cat(squared_norms, dim=1))
+    return GroupedBank(bank, partition, squared_norm_GM)
 
 
 def score_batch_by_group(engine: GradientEngine, grouped: GroupedBank, batch: Batch) -> GroupScores:

@@ -1,6 +1,6 @@
 """From batches to a bank, and from a bank and a batch to scores: one pass of the engine each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -44,10 +44,9 @@ def fill_bank(
     test = list(batches)
     if not test:
         raise GradientError("there is no test batch (an iterator that was already consumed?)")
-    starts = list(accumulate(map(batch_size, test), initial=0))
-    bank = Bank(starts[-1], dtype)
+    bank = Bank(sum(map(batch_size, test)), dtype)
     norm_M, loss_M = torch.empty(2, bank.size, dtype=torch.float64)
-    for start, batch in sorted(zip(starts[:-1], test, strict=True), key=_longest_first):
+    for start, batch in longest_first(test):
         squared_norm_B = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
         losses = engine.per_example(batch, bank.adding(Each(start), squared_norm_B))
         span = slice(start, start + batch_size(batch))
@@ -56,9 +55,14 @@ def fill_bank(
     return FilledBank(bank, norm_M, loss_M)
 
 
-def _longest_first(numbered: tuple[int, Batch]) -> tuple[int, int]:
-    start, batch = numbered
-    return -max((value.shape[1] for value in batch.values() if value.dim() > 1), default=1), start
+def longest_first(batches: Sequence[Batch]) -> list[tuple[int, Batch]]:
+    """The batches by their longest texts, each with the position of its first example in the order given."""
+    starts = accumulate(map(batch_size, batches[:-1]), initial=0)
+    return sorted(zip(starts, batches, strict=True), key=lambda numbered: -_tokens(numbered[1]))
+
+
+def _tokens(batch: Batch) -> int:
+    return max((value.shape[1] for value in batch.values() if value.dim() > 1), default=1)
 
 
 def score_batch(engine: GradientEngine, bank: Bank, batch: Batch) -> BatchScores:

@@ -21,7 +21,7 @@ from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.index import Index
 from sprachbund.index.principal import principal_directions, sample_positions
 from sprachbund.index.sketch import SignSketch
-from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
+from sprachbund.modeling import encode, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
 from sprachbund.runs.checkpoint_files import content_fingerprint
 
@@ -96,10 +96,7 @@ def _compress(
         tokenizer = load_tokenizer(checkpoint.path)
         rows = encode(train, tokenizer, max_length)
         batcher = Batcher(tokenizer, _TOKENS_PER_BATCH, _EXAMPLES_PER_BATCH)
-        model = load_classifier(
-            ModelConfig(path=str(checkpoint.path), max_length=max_length), train.labels, seed=0
-        )
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model = load_checkpoint(checkpoint.path, train.labels, max_length)
         with GradientEngine(model) as engine:
             sketch = SignSketch(config.sketch, config.seed, engine.device)
             for start in starts:

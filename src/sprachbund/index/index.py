@@ -24,7 +24,7 @@ from sprachbund.gradients.similarity import cosine
 from sprachbund.index.files import IndexFiles, load
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.sketch import SignSketch
-from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
+from sprachbund.modeling import encode, load_checkpoint, load_tokenizer
 
 _CANDIDATES_PER_RESULT = 5
 
@@ -169,9 +169,7 @@ class Index:
     def _model(self, step: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if step not in self._models:
             path = Path(self._about["checkpoints"][self.steps.index(step)]["path"])
-            config = ModelConfig(path=str(path), max_length=self._about["max_length"])
-            model = load_classifier(config, self.train.labels, seed=0)
-            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            model = load_checkpoint(path, self.train.labels, self._about["max_length"])
             self._models = {step: (model, load_tokenizer(path))}  # one at a time: they are large
         return self._models[step]
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from sprachbund.accuracy import predict
 from sprachbund.data.corpus import Corpus
-from sprachbund.modeling import ModelConfig, load_classifier, load_tokenizer
+from sprachbund.modeling import load_checkpoint, load_tokenizer
 from sprachbund.runs import Run
 from sprachbund.writing import writing
 
@@ -20,9 +19,7 @@ def write_predictions(run: Run, corpus: Corpus, path: Path, max_length: int) -> 
     Raises: ModelError if the checkpoint does not fit the corpus; StudyError if the disk refuses.
     """
     checkpoint = run.checkpoints[-1].path
-    config = ModelConfig(path=str(checkpoint), max_length=max_length)
-    model = load_classifier(config, corpus.labels, seed=0)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_checkpoint(checkpoint, corpus.labels, max_length)
     logits = predict(model, load_tokenizer(checkpoint), corpus, max_length)
     labels = [corpus.labels[position] for position in logits.argmax(axis=1).tolist()]
     examples = corpus.frame[["id", "language", "item", "group", "label"]]

@@ -21,7 +21,7 @@ from sprachbund.data.corpus import Corpus
 from sprachbund.errors import SprachbundWarning, StudyError
 from sprachbund.finetuning import FinetuningConfig, Progress, finetune
 from sprachbund.freshness import StageRecord, fingerprint
-from sprachbund.modeling import ModelConfig, load_classifier, load_tokenizer
+from sprachbund.modeling import ModelConfig, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint
 from sprachbund.writing import writing
 
@@ -116,9 +116,7 @@ def class_probabilities(checkpoint: Checkpoint, test: Corpus, max_length: int) -
 
     Raises: ModelError if the checkpoint's labels are not those of the corpus.
     """
-    config = ModelConfig(path=str(checkpoint.path), max_length=max_length)
-    model = load_classifier(config, test.labels, seed=0)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_checkpoint(checkpoint.path, test.labels, max_length)
     logits = predict(model, load_tokenizer(checkpoint.path), test, max_length)
     values = torch.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
     return pd.DataFrame(values, index=list(test.frame["id"]), columns=list(test.labels))

@@ -1,9 +1,8 @@
 """Whose examples speak against each language's predictions."""
 
-from sprachbund.report.heat_maps import heat_map
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.section import Figure, Folded, Reading, Section
-from sprachbund.report.sections.sharing import own_language, share_pairs
+from sprachbund.report.sections.sharing import own_language, share_heat_map
 from sprachbund.report.share_tables import pair_tables, share_table, shares_by_k
 from sprachbund.report.verdicts import cells_that_differ
 
@@ -12,19 +11,13 @@ def opponents(numbers: Numbers) -> Section:
     """The sharing matrix of the training examples that most lower the fit."""
     k = f"{numbers.data.k:,}"
     frame = numbers.opponents
-    heat = heat_map(
-        share_pairs(numbers, frame),
-        f"Heat map: percentage of each test language’s top {k} opponents by training language. "
-        "The table below has the same numbers.",
-        max(share_pairs(numbers, f).reach for f in (frame, numbers.proponents)),
-    )
     return Section(
         id="opponents",
         topic="Opponents",
         heading="Whose examples speak against them",
         findings=[own_language(numbers, "opponents"), cells_that_differ(frame)],
         parts=[
-            Figure("opponents", heat),
+            Figure("opponents", share_heat_map(numbers, frame, "opponents")),
             Folded([share_table(numbers, frame, f"Share of the top {k} opponents")]),
             Reading(
                 f"The same for the top {k} opponents, the training examples that most lower the fit. A "

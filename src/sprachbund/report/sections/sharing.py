@@ -1,5 +1,6 @@
 """Whose examples speak for each language's predictions."""
 
+import altair as alt
 import pandas as pd
 
 from sprachbund.analysis.layouts import usual_ks
@@ -21,19 +22,13 @@ def sharing(numbers: Numbers) -> Section:
     """The sharing matrix, its dependence on k, and other measures of the same."""
     k = f"{numbers.data.k:,}"
     frame = numbers.proponents
-    heat = heat_map(
-        share_pairs(numbers, frame),
-        f"Heat map: percentage of each test language’s top {k} proponents by training language. "
-        "The table below has the same numbers.",
-        max(share_pairs(numbers, f).reach for f in (frame, numbers.opponents)),
-    )
     return Section(
         id="proponents",
         topic="Sharing",
         heading="Whose examples speak for each language’s predictions",
         findings=[own_language(numbers, "proponents"), cells_that_differ(frame), *_between(frame)],
         parts=[
-            Figure("proponents", heat),
+            Figure("proponents", share_heat_map(numbers, frame, "proponents")),
             Folded([share_table(numbers, frame, f"Share of the top {k} proponents")]),
             Reading(
                 "Each row of the heat map is a language of the test examples, each column a language of "
@@ -67,7 +62,17 @@ def own_language(numbers: Numbers, sign: Sign) -> str:
     )
 
 
-def share_pairs(numbers: Numbers, frame: pd.DataFrame) -> Pairs:
+def share_heat_map(numbers: Numbers, frame: pd.DataFrame, sign: Sign) -> alt.VConcatChart:
+    """The matrix of shares of proponents or opponents; the colours of both mean the same."""
+    return heat_map(
+        _share_pairs(numbers, frame),
+        f"Heat map: percentage of each test language’s top {numbers.data.k:,} {sign} by training language. "
+        "The table below has the same numbers.",
+        max(_share_pairs(numbers, f).reach for f in (numbers.proponents, numbers.opponents)),
+    )
+
+
+def _share_pairs(numbers: Numbers, frame: pd.DataFrame) -> Pairs:
     """The cells of a heat map of shares, in the order of the page."""
     order = [(test, train) for test in numbers.test_languages for train in numbers.train_languages]
     cells = frame.loc[order].rename(columns={"expected_percent": "chance"})
