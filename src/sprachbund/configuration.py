@@ -154,6 +154,9 @@ class StudyConfig(BaseModel):
         if analysis.distances not in ("", LANG2VEC):
             path = str((base / analysis.distances).resolve())
             analysis = analysis.model_copy(update={"distances": path})
+        if analysis.compare_with:
+            path = str((base / analysis.compare_with).resolve())
+            analysis = analysis.model_copy(update={"compare_with": path})
         return self.model_copy(
             update={
                 "model": model,

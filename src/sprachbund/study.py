@@ -24,7 +24,7 @@ from sprachbund.runs import Run
 from sprachbund.study_data import StudyData, draw
 from sprachbund.study_decomposition import decompose_study, decompositions_of
 from sprachbund.study_removal import check_study
-from sprachbund.study_tables import distances_fingerprint, known_of
+from sprachbund.study_tables import compared_fingerprint, distances_fingerprint, known_of
 from sprachbund.writing import write_text
 
 
@@ -330,8 +330,9 @@ class Study:
             earlier = [self._made_from(stage) for stage in ("finetune", "attribute")]
             parts = [
                 earlier,
-                config.analysis.model_dump(exclude={"distances"}),
+                config.analysis.model_dump(exclude={"distances", "compare_with"}),
                 distances_fingerprint(config, self.base),
+                compared_fingerprint(config, self.base),
                 self._made_from("decompose") if self.is_fresh("decompose") else "",
             ]
             if name == "report":

@@ -1,4 +1,4 @@
-"""What the tables of a study need beside its influence results: distances, lengths, sub-words."""
+"""What the tables of a study need beside its influence results: distances, lengths, sub-words, another study."""
 
 import hashlib
 from pathlib import Path
@@ -10,6 +10,8 @@ from sprachbund.analysis.config import LANG2VEC
 from sprachbund.analysis.subwords import token_overlap, type_overlap
 from sprachbund.configuration import StudyConfig
 from sprachbund.data.distances import lang2vec_distances, read_distances, script_distances
+from sprachbund.freshness import files_fingerprint, fingerprint
+from sprachbund.influence import Influence
 from sprachbund.modeling import load_tokenizer
 from sprachbund.study_data import StudyData
 from sprachbund.tokens import token_properties, tokens_by_language
@@ -28,7 +30,7 @@ def known_of(config: StudyConfig, data: StudyData, base: Path) -> Asked:
     for name, similarity in known.items():
         distances[name] = 1.0 - similarity
     properties = token_properties(tokenizer, data.train, config.model.max_length)
-    return Asked(distances, properties)
+    return Asked(distances, properties, other=_compared(config, base))
 
 
 def distances_fingerprint(config: StudyConfig, base: Path) -> str:
@@ -36,6 +38,26 @@ def distances_fingerprint(config: StudyConfig, base: Path) -> str:
     named = config.analysis.distances
     path = base / named
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else named
+
+
+def compared_fingerprint(config: StudyConfig, base: Path) -> str:
+    """What tells whether the results of the study to compare with have changed."""
+    return fingerprint([files_fingerprint(path) for path in _compared_paths(config, base).values()])
+
+
+def _compared(config: StudyConfig, base: Path) -> dict[int, Influence] | None:
+    if not config.analysis.compare_with:
+        return None
+    paths = _compared_paths(config, base)
+    return {seed: Influence.open(path) for seed, path in paths.items()}
+
+
+def _compared_paths(config: StudyConfig, base: Path) -> dict[int, Path]:
+    """The results by seed, in the layout of a study's folder."""
+    if not config.analysis.compare_with:
+        return {}
+    paths = sorted((base / config.analysis.compare_with / "influence").glob("seed-*.zarr"))
+    return {int(path.stem.removeprefix("seed-")): path for path in paths}
 
 
 def _named_distances(config: StudyConfig, base: Path) -> xr.Dataset:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from sprachbund.analysis import explanation_tables as explanations
 from sprachbund.analysis import influence_tables as influences
+from sprachbund.analysis import overlap_tables as overlaps
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.decomposed import Decompositions
 from sprachbund.analysis.listings import SIGNS
@@ -21,12 +22,13 @@ class Asked:
 
     `distances` between the languages, [language, other_language] each; `properties` of the training
     examples, [train] or [checkpoint, train], in the order of the results; `decompositions` of the
-    influence, by seed, or none.
+    influence, by seed, or none; `other` the results of a study to compare with, where one was named.
     """
 
     distances: xr.Dataset = field(default_factory=xr.Dataset)
     properties: Given = field(default_factory=dict)
     decompositions: Decompositions = field(default_factory=dict)
+    other: Runs | None = None
 
 
 def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list[Table]]]:
@@ -38,7 +40,7 @@ def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list
     for sign in SIGNS:
         made[f"shares of {sign} with intervals"] = partial(influences.shares_tables, runs, k, sign)
         made[f"mass shares of {sign}"] = partial(influences.mass_tables, runs, sign)
-    return made | {
+    made |= {
         "mean influence": partial(influences.mean_influence_tables, runs),
         "dynamics": partial(influences.dynamics_tables, runs, k),
         "learning curves": partial(influences.learning_tables, runs),
@@ -53,5 +55,10 @@ def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list
         ),
         "property correlations": partial(explanations.properties_tables, runs, asked.properties),
         "relations": partial(explanations.relations_tables, runs, k, asked.distances),
-        "overlap between seeds": partial(explanations.overlap_between_seeds_tables, runs, k),
+        "overlap between seeds": partial(overlaps.overlap_between_seeds_tables, runs, k),
     }
+    if asked.other is not None:
+        made["overlap with the other study"] = partial(
+            overlaps.overlap_with_other_study_tables, runs, k, asked.other
+        )
+    return made

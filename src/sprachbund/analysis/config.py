@@ -20,6 +20,11 @@ class AnalysisConfig(BaseModel):
         description="Distances between languages, for the table `relations`: a CSV table, URIEL "
         "features as JSON, or the word `lang2vec`. Script and sub-words are compared without it.",
     )
+    compare_with: str = Field(
+        default="",
+        description="Folder of another study with the same test examples, such as one that has a "
+        "language more in training: how far both rely on the same examples of the other languages.",
+    )
     examples: int = Field(
         default=10,
         ge=1,

@@ -1,8 +1,5 @@
-"""Tables of what stands behind the shares: translations, labels, properties, nearness, seeds."""
+"""Tables of what stands behind the shares: translations, labels, properties, nearness."""
 
-from itertools import combinations
-
-import pandas as pd
 import xarray as xr
 
 from sprachbund.analysis import answers
@@ -11,12 +8,9 @@ from sprachbund.analysis.captions import caption
 from sprachbund.analysis.decomposed import Decompositions, share_by_parameter_group
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, limits_of, usual_ks
 from sprachbund.analysis.listings import SIGNS
-from sprachbund.analysis.overlap import overlap, overlap_by_language
 from sprachbund.analysis.properties import Given
 from sprachbund.analysis.table import Cell, Layout, Table, tidy
 from sprachbund.errors import InfluenceError
-
-_AROUND = (("", ""), ("", "_low"), ("", "_high"), ("expected_", ""))
 
 
 def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
@@ -154,24 +148,3 @@ def relations_tables(runs: Runs, k: int, distances: xr.Dataset) -> list[Table]:
             Layout(["measure", "distance"], {**cells, "pairs": Cell("n_pairs", digits=0)}),
         )
     ]
-
-
-def overlap_between_seeds_tables(runs: Runs, k: int) -> list[Table]:
-    if len(runs) < 2:
-        raise InfluenceError("there is one run; two seeds or more are needed")
-    parts = []
-    for one, other in combinations(sorted(runs), 2):
-        found = overlap_by_language(overlap(runs[one], runs[other], k))
-        part = found.to_dataframe().reset_index()
-        parts.append(part.assign(seed=one, other_seed=other))
-    measures = ["jaccard", "rank_biased_overlap"]
-    columns = [f"{prefix}{name}{end}" for name in measures for prefix, end in _AROUND]
-    cells = {
-        name.replace("_", " "): Cell(name, f"{name}_low", f"{name}_high", 2) for name in measures
-    }
-    chance = {f"chance of {name}": Cell(f"expected_{name}", digits=2) for name in measures[:1]}
-    what = f"Overlap between seeds of the top {k} proponents from other languages"
-    first = ["seed", "other_seed", "test_language"]
-    frame = pd.concat(parts)[[*first, *columns, "n_candidates", *COUNTS]]
-    text = caption(what, found, runs, "two random rankings")
-    return [Table("overlap_between_seeds", text, frame, Layout(first, cells | chance))]

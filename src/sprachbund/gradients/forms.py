@@ -6,14 +6,14 @@ gradients written out, and scores are one matrix product with the training gradi
 
 from enum import Enum
 
-# Seconds for each unit of work on one CPU thread, measured once on one machine: the product that writes a gradient
+# Seconds for each unit of work on one CPU thread, as benchmarks/costs.py fits them: the product that writes a gradient
 # out, writing and reading back an entry, an entry's share of the score product; a Gram entry's two inner products, and
 # its element-wise product and sum.
-_SECONDS_WRITE_FLOP = 1 / 105e9
-_SECONDS_ENTRY = 0.5e-9
-_SECONDS_SCORE_ENTRY = 0.045e-9
-_SECONDS_GRAM_FLOP = 1 / 110e9
-_SECONDS_GRAM_ENTRY = 1e-9
+_SECONDS_WRITE_FLOP = 15e-12
+_SECONDS_ENTRY = 1.28e-9
+_SECONDS_SCORE_ENTRY = 0.046e-9
+_SECONDS_GRAM_FLOP = 16e-12
+_SECONDS_GRAM_ENTRY = 6.3e-9
 
 
 class Form(Enum):

@@ -2,6 +2,7 @@
 
 from sprachbund.report.section import MakeSection
 from sprachbund.report.sections.accuracy import accuracy
+from sprachbund.report.sections.comparison import comparison
 from sprachbund.report.sections.dynamics import dynamics
 from sprachbund.report.sections.explanations import explanations
 from sprachbund.report.sections.mixing import mixing
@@ -21,6 +22,7 @@ SECTIONS: tuple[MakeSection, ...] = (
     accuracy,
     reinforcement,
     zero_shot,
+    comparison,
     explanations,
     parameter_groups,
     relations,

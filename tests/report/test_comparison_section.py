@@ -1,0 +1,54 @@
+"""What the page says of the overlap with another study; the numbers are written by hand."""
+
+import pandas as pd
+from made_up_report import made_up, numbers_with
+
+from sprachbund.report import Results
+from sprachbund.report.numbers import Numbers
+from sprachbund.report.section import Folded
+from sprachbund.report.sections.comparison import comparison
+
+FRAME = pd.DataFrame(
+    {
+        "seed": [0, 0, 0],
+        "test_language": ["en", "de", "ko"],
+        "jaccard": [0.6, 0.5, 0.1],
+        "jaccard_low": [0.5, 0.4, 0.05],
+        "jaccard_high": [0.7, 0.6, 0.15],
+        "expected_jaccard": [0.05, 0.05, 0.05],
+        "rank_biased_overlap": [0.7, 0.6, 0.2],
+        "rank_biased_overlap_low": [0.6, 0.5, 0.1],
+        "rank_biased_overlap_high": [0.8, 0.7, 0.3],
+        "expected_rank_biased_overlap": [0.08, 0.08, 0.08],
+        "n_candidates": [400, 400, 500],
+    }
+)
+
+
+def test_the_languages_with_least_and_most_in_common_are_named() -> None:
+    section = comparison(numbers_with(overlap_with_other_study=FRAME))
+    assert section is not None
+    (finding,) = section.findings
+    assert "share a Jaccard index of 0.40 (chance 0.05)" in finding
+    assert "least for ko Korean (0.10), most for en English (0.60)" in finding
+    (table,) = next(part for part in section.parts if isinstance(part, Folded)).tables
+    assert list(table.rows[2]) == [
+        "ko Korean",
+        "0",
+        "0.10 [0.05, 0.15]",
+        "0.05",
+        "0.20 [0.10, 0.30]",
+        "0.08",
+        "500",
+    ]
+
+
+def test_there_is_no_section_where_no_study_was_named() -> None:
+    assert comparison(numbers_with()) is None
+
+
+def test_a_study_that_is_not_run_yet_is_said_to_be_missing() -> None:
+    results = Results({}, {"overlap with the other study": "it has no results yet"})
+    section = comparison(Numbers(made_up(results=results)))
+    assert section is not None
+    assert section.findings == ["Not known yet: it has no results yet."]
