@@ -144,25 +144,23 @@ def test_distances_that_change_are_analysed_anew_and_nothing_else(study_file):
 
 
 def test_a_study_is_compared_with_one_of_more_languages_once_that_is_run(study_file):
-    named = ["analysis.compare_with=both", "finetuning.seeds=[0]"]
-    study, watcher = run(study_file, *named)
+    zero_shot = ["languages.test=[de]", "finetuning.seeds=[0]"]
+    _, watcher = run(study_file, *zero_shot, "analysis.compare_with=both")
     (line,) = [line for line in watcher.said if "overlap with the other study" in line]
     assert "has no influence results yet; run it" in line
-    assert "Against another study" in study.report_path.read_text(encoding="utf-8")
 
-    other = read_study(study_file, ["languages.train=[en, de]", "finetuning.seeds=[0]"])
-    Study(other, study_file.parent / "both", base=study_file.parent).run()
-    study, watcher = run(study_file, *named)
+    config = read_study(study_file, [*zero_shot, "languages.train=[en, de]"])
+    other = Study(config, study_file.parent / "both", base=study_file.parent)
+    other.run()
+    study, watcher = run(study_file, *zero_shot, "analysis.compare_with=both")
     assert watcher.ran == ["analyse", "report"]
     table = pd.read_parquet(study.folder / "tables" / "overlap_with_other_study.parquet")
-    here, there = (
-        one.influences()[0]
-        for one in (study, Study(other, study_file.parent / "both", base=study_file.parent))
-    )
-    expected = here.overlap(there, k=4)
-    (language,) = expected["test_language"].values
-    assert table["test_language"].tolist() == [language] == ["de"]
+    expected = study.influences()[0].overlap(other.influences()[0], k=4)
+    assert table["test_language"].tolist() == ["de"]
     assert table["jaccard"].tolist() == pytest.approx(expected["jaccard"].values.tolist())
+    assert table["n_candidates"].tolist() == [12]
+    page = study.report_path.read_text(encoding="utf-8")
+    assert "Do the same predictions rest on the same examples in the other study?" in page
 
 
 @pytest.mark.parametrize("folder", ["removal", "mixes/tables"])

@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_values import example_values
+from scipy.optimize import brentq
 
 from sprachbund.analysis.statistics import (
     PERCENT,
@@ -198,12 +199,20 @@ def test_one_cluster_does_not_tell_how_far_the_mean_could_be_off() -> None:
     assert np.isnan(standard_error(values)).all()
 
 
-def test_where_one_cluster_makes_all_of_the_share_nothing_but_the_bounds_limits_it() -> None:
+def test_where_one_cluster_makes_all_of_the_share_its_bounds_limit_it() -> None:
     shares = np.zeros(25)
     shares[4] = 10.0
     found = mean_intervals(example_values(shares, ("test",)), PERCENT)
     assert float(found["mean"][0]) == pytest.approx(0.4)
-    assert float(found["high"][0]) == 100
+    # Hoeffding (1963), Theorem 1: n KL(m, p) = log(2 / 0.05).
+    high = brentq(
+        lambda p: (
+            25 * (0.004 * math.log(0.004 / p) + 0.996 * math.log(0.996 / (1 - p))) - math.log(40)
+        ),
+        0.0041,
+        0.9,
+    )
+    assert float(found["high"][0]) == pytest.approx(100 * high)
     assert 0 <= float(found["low"][0]) < 0.4
     assert float(mean_intervals(example_values(shares, ("test",)))["high"][0]) == np.inf
 

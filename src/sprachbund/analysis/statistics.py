@@ -18,6 +18,7 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sprachbund.analysis.bounded import hoeffding_limits
 from sprachbund.analysis.labels import in_order, language_coords, language_dims
 
 Array = npt.NDArray[np.float64]
@@ -94,9 +95,10 @@ def ratio_intervals(
     It too is short where single clusters dominate the mean: 93 for Student's t with 3 degrees of
     freedom, 91 for a lognormal.
 
-    Both arrays are [..., test, ...] with the same dims; what is NaN in either is left out. A limit
-    is that of `bounds` where the data set none: where a few clusters make all of the mean, many
-    resamples have none of them, and always with three clusters or fewer.
+    Both arrays are [..., test, ...] with the same dims; what is NaN in either is left out. Where a
+    few clusters make all of the mean, many resamples have none of them, and with three clusters or
+    fewer always: then the resamples set no limit. With finite `bounds` no limit lies beyond what
+    holds for any distribution between them (`hoeffding_limits`).
 
     Returns: `mean`, `low`, `high` and `n_clusters` (those with a denominator above zero), with
     `test_language` in the place of `test`. Limits are NaN where fewer than two clusters count or
@@ -110,7 +112,9 @@ def ratio_intervals(
 
     def interval(sums: _Sums) -> list[Array]:
         mean, low, high = _bootstrap_t(sums, draws_RG[:, sums.clusters], level)
-        return [mean, *np.clip([low, high], *bounds), (sums.bottom_GC > 0).sum(axis=0)]
+        least, greatest = _possible(mean, sums.bottom_GC, bounds, level)
+        limits = [np.maximum(low, least), np.minimum(high, greatest)]
+        return [mean, *limits, (sums.bottom_GC > 0).sum(axis=0)]
 
     found = _by_language(numerator, denominator, clusters, interval)
     variables = dict(zip(("mean", "low", "high", "n_clusters"), found, strict=True))
@@ -219,6 +223,21 @@ def _bootstrap_t(sums: _Sums, draws_RG: Array, level: float) -> tuple[Array, Arr
         for position in (n_below_C - 1, usable_C - n_below_C)
     )
     return ratio, ratio - upper * error, ratio - lower * error
+
+
+def _possible(
+    mean_C: Array, bottom_GC: Array, bounds: tuple[float, float], level: float
+) -> tuple[Array, Array]:
+    """How low and how high the expected ratio can be, [cell], by the bounds of the values alone."""
+    least, greatest = bounds
+    width = greatest - least
+    if not np.isfinite(width):
+        return np.full_like(mean_C, least), np.full_like(mean_C, greatest)
+    most = bottom_GC.max(axis=0)
+    n = bottom_GC.sum(axis=0) / np.where(most > 0, most, np.nan)
+    limits = hoeffding_limits(np.clip((mean_C - least) / width, 0.0, 1.0), n, level)
+    low, high = (least + width * limit for limit in limits)
+    return low, high
 
 
 def _studentised(deviations_GC: Array, bottom_GC: Array, draws_RG: Array) -> Array:
