@@ -39,3 +39,28 @@ def test_a_plan_knows_what_is_done(study_file):  # noqa: F811
         "analyse": False,
         "report": False,
     }
+
+
+def test_a_plan_tells_what_the_other_commands_would_do(study_file):  # noqa: F811
+    more = ["removal.k=[2, 4]", "mixing.factors=[0.5]", "languages.train=[en, de]"]
+    config = read_study(study_file, more)
+    plan = plan_study(Study(config, study_file.parent / "out", base=study_file.parent))
+    removal, mix = plan.further
+    # Two languages by influence and three controls, five random draws; for two k.
+    assert removal.what == "at most 26 retrainings without 2 or 4 examples"
+    # Half of each language, and each alone; two seeds.
+    assert mix.what == "8 runs of other mixes, 4 of them attributed"
+    assert removal.seconds > 0
+    assert mix.seconds > 0
+    assert not removal.is_done
+    assert not mix.is_done
+
+
+def test_a_plan_says_why_another_command_cannot_be_done_and_plans_the_rest(study_file):  # noqa: F811
+    config = read_study(study_file, ["analysis.k=7"])
+    study = Study(config, study_file.parent / "out", base=study_file.parent)
+    removal, mix = plan_study(study).further
+    assert removal.seconds is None
+    assert "not possible: removal.k: 250 of 12" in removal.what
+    assert mix.seconds is None
+    assert mix.what.startswith("not possible: mixing.attribute: the mix en-x0.5 has only 6")

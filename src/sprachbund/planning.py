@@ -1,51 +1,41 @@
 """What a study will do, how long that will take and what it will need, measured on a batch before anything is begun."""
 
 import math
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from transformers import PreTrainedModel
-
-from sprachbund.batching import Batcher, EncodedRow
-from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.memory import bank_nbytes, examples_at_once
-from sprachbund.gradients.parameters import select_parameters
-from sprachbund.gradients.scoring import fill_bank, score_batch
-from sprachbund.modeling import collate, encode, load_classifier, load_tokenizer
+from sprachbund.errors import ConfigurationError
+from sprachbund.mixing.mixing import Mixing
 from sprachbund.study import Study
+from sprachbund.timing import Measured, measure
+from sprachbund.validation.removal import check_k
+from sprachbund.validation.selection import most_retrainings
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage: what it does, what it costs, and whether it is done already."""
+    """One stage: what it does, what it costs, and whether it is done already.
+
+    `seconds` is None where the stage cannot be done; `what` then says why.
+    """
 
     name: str
     what: str
-    seconds: float
+    seconds: float | None
     disk_nbytes: int
     is_done: bool
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a study with their costs, and the most memory any of them takes."""
+    """The stages of a study with their costs, and the most memory any of them takes.
+
+    `further` are what other commands would do with the same study: `sprachbund removal` and `mix`.
+    """
 
     stages: tuple[StagePlan, ...]
+    further: tuple[StagePlan, ...]
     memory_nbytes: int
-    passes: int
-    coverage: str
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What was timed and weighed on one batch."""
-
-    step_seconds: float
-    evaluation_seconds: float
-    attribution_seconds: float
-    weights_nbytes: int
-    bank_nbytes: int
     passes: int
     coverage: str
 
@@ -55,7 +45,7 @@ def plan_study(study: Study) -> Plan:
 
     Writes nothing. Raises: what the stages raise for data or a model that they cannot use.
     """
-    measured = _measure(study)
+    measured = measure(study)
     stages = (
         StagePlan("data", _data_sentence(study), 0.0, 0, study.is_fresh("data")),
         _finetuning_plan(study, measured),
@@ -66,62 +56,84 @@ def plan_study(study: Study) -> Plan:
         StagePlan("report", "the page and its figures", 0.0, 0, study.is_fresh("report")),
     )
     memory = 4 * measured.weights_nbytes + measured.bank_nbytes
-    return Plan(stages, memory, measured.passes, measured.coverage)
+    further = _removal_plan(study, measured), _mixing_plan(study, measured)
+    return Plan(stages, further, memory, measured.passes, measured.coverage)
 
 
-def _measure(study: Study) -> _Measured:
-    config, data = study.config, study.data
-    model = load_classifier(config.model, data.train.labels, config.finetuning.seeds[0])
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = load_tokenizer(config.model.path)
-    train_rows, test_rows, evaluation_rows = (
-        encode(corpus, tokenizer, config.model.max_length)
-        for corpus in (data.train, data.test, data.evaluation)
-    )
-    rows = _typical(train_rows, config.finetuning.batch_size)
-    step, forward = _seconds_of_training_step(model, collate(rows, tokenizer))
-    longest = max(len(row["input_ids"]) for row in test_rows)
-    selection, dtype = select_parameters(model, None), config.attribution.bank_dtype
-    memory = config.attribution.memory_nbytes
-    block = examples_at_once(selection, longest, len(test_rows), memory, dtype)
-    batcher = Batcher(tokenizer, config.attribution.tokens_per_batch, config.attribution.batch_size)
-    scoring, coverage = _seconds_of_attribution(model, batcher, train_rows, test_rows[:block])
-    return _Measured(
-        step_seconds=step,
-        evaluation_seconds=forward * len(evaluation_rows) / len(rows),
-        attribution_seconds=scoring,
-        weights_nbytes=sum(parameter.nbytes for parameter in model.parameters()),
-        bank_nbytes=bank_nbytes(selection, longest, block, dtype),
-        passes=math.ceil(len(test_rows) / block),
-        coverage=coverage,
-    )
-
-
-def _finetuning_plan(study: Study, measured: _Measured) -> StagePlan:
+def _finetuning_plan(study: Study, measured: Measured) -> StagePlan:
     config = study.config.finetuning
-    seeds, epochs = len(config.seeds), config.epochs
-    steps = math.ceil(len(study.data.train) / config.batch_size) * epochs
-    evaluation = measured.evaluation_seconds * (epochs + 1)
+    seeds, epochs, examples = len(config.seeds), config.epochs, len(study.data.evaluation)
+    steps = _steps(study, len(study.data.train))
+    evaluation = measured.forward_seconds * examples * (epochs + 1)
     return StagePlan(
         "finetune",
-        f"{seeds} run(s) of {steps} steps, accuracy on {len(study.data.evaluation):,} examples",
+        f"{seeds} run(s) of {steps} steps, accuracy on {examples:,} examples",
         seeds * (measured.step_seconds * steps + evaluation),
         seeds * measured.weights_nbytes * (3 * epochs + 1),
         study.is_fresh("finetune"),
     )
 
 
-def _attribution_plan(study: Study, measured: _Measured) -> StagePlan:
+def _attribution_plan(study: Study, measured: Measured) -> StagePlan:
     config, data, passes = study.config.finetuning, study.data, measured.passes
     checkpoints = len(config.seeds) * (config.epochs + 1)
     return StagePlan(
         "attribute",
         f"{len(data.train):,} training x {len(data.test):,} test examples at {config.epochs + 1} checkpoints, "
         f"{passes} pass(es) each",
-        checkpoints * passes * measured.attribution_seconds,
+        len(config.seeds) * _attribution_seconds(study, measured, len(data.train)),
         checkpoints * 4 * len(data.train) * len(data.test),
         study.is_fresh("attribute"),
     )
+
+
+def _removal_plan(study: Study, measured: Measured) -> StagePlan:
+    config, train, test = study.config.removal, study.data.train, study.data.test
+    try:
+        check_k(config.k, len(train))
+    except ConfigurationError as error:
+        return StagePlan("removal", f"not possible: {error}", None, 0, False)
+    count = most_retrainings(test, config)
+    steps = sum(_steps(study, len(train) - k) for k in config.k) / len(config.k)
+    each = measured.step_seconds * steps + measured.forward_seconds * len(test)
+    what = f"at most {count} retrainings without {_listed(config.k)} examples"
+    return StagePlan("removal", what, count * each, 0, study.is_fresh("removal"))
+
+
+def _mixing_plan(study: Study, measured: Measured) -> StagePlan:
+    try:
+        runs = Mixing(study).runs
+    except ConfigurationError as error:
+        return StagePlan("mix", f"not possible: {error}", None, 0, False)
+    # Each of its own checkpoints is measured, and the last once more, example by example.
+    measuring = len(study.data.evaluation) * (study.config.finetuning.epochs + 1)
+    seconds = 0.0
+    for run in runs:
+        n_train = run.mix.n_train
+        seconds += measured.step_seconds * _steps(study, n_train)
+        seconds += measured.forward_seconds * measuring
+        if run.is_attributed:
+            seconds += _attribution_seconds(study, measured, n_train)
+    attributed = sum(run.is_attributed for run in runs)
+    what = f"{len(runs)} runs of other mixes, {attributed} of them attributed"
+    return StagePlan("mix", what, seconds, 0, all(run.is_done for run in runs))
+
+
+def _steps(study: Study, n_train: int) -> int:
+    """Optimizer steps of one run with so many training examples."""
+    config = study.config.finetuning
+    return math.ceil(n_train / config.batch_size) * config.epochs
+
+
+def _attribution_seconds(study: Study, measured: Measured, n_train: int) -> float:
+    """Of all checkpoints of one run with so many training examples."""
+    each = measured.filling_seconds + measured.scoring_seconds * n_train
+    return (study.config.finetuning.epochs + 1) * measured.passes * each
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _data_sentence(study: Study) -> str:
@@ -129,49 +141,3 @@ def _data_sentence(study: Study) -> str:
     zero_shot = [tag for tag in languages.test if tag not in languages.train]
     extra = f", zero-shot {' '.join(zero_shot)}" if zero_shot else ""
     return f"train on {' '.join(languages.train)}{extra}"
-
-
-def _typical(rows: list[EncodedRow], count: int) -> list[EncodedRow]:
-    """Rows spread evenly over the lengths that occur."""
-    order = sorted(rows, key=lambda row: len(row["input_ids"]))
-    count = min(count, len(rows))
-    return [order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)]
-
-
-def _seconds_of_training_step(
-    model: PreTrainedModel, batch: dict[str, torch.Tensor]
-) -> tuple[float, float]:
-    """Seconds of one optimizer step, and of the forward pass alone, after a warm-up."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
-    batch = {name: value.to(model.device) for name, value in batch.items()}
-    seconds = forward = math.inf
-    for _ in range(3):
-        start = time.perf_counter()
-        loss = model(**batch).loss
-        forward = min(forward, time.perf_counter() - start)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seconds = min(seconds, time.perf_counter() - start)
-    return seconds, forward
-
-
-def _seconds_of_attribution(
-    model: PreTrainedModel,
-    batcher: Batcher,
-    train_rows: list[EncodedRow],
-    test_rows: list[EncodedRow],
-) -> tuple[float, str]:
-    """Seconds of one checkpoint for these test rows: bank and scores, from one typical batch."""
-    typical = _typical(train_rows, batcher.examples)
-    with GradientEngine(model) as engine:
-        start = time.perf_counter()
-        bank = fill_bank(engine, (batch for _, batch in batcher(test_rows))).bank
-        filling = time.perf_counter() - start
-        batches = [batch for _, batch in batcher(typical)]
-        score_batch(engine, bank, batches[0])  # lays out the bank
-        start = time.perf_counter()
-        for batch in batches:
-            score_batch(engine, bank, batch)
-        scoring = (time.perf_counter() - start) * len(train_rows) / len(typical)
-        return filling + scoring, engine.selection.coverage()

@@ -25,7 +25,7 @@ from sprachbund.analysis.sharing import language_share
 from sprachbund.influence import Influence
 
 if TYPE_CHECKING:
-    from sprachbund.planning import Plan
+    from sprachbund.planning import Plan, StagePlan
 
 _STAGE = {
     "data": "Sampling the data",
@@ -150,12 +150,14 @@ def print_plan(console: Console, plan: "Plan", folder: Path) -> None:
     table.add_column("time", justify="right")
     table.add_column("disk", justify="right")
     for stage in plan.stages:
-        time = "done" if stage.is_done else _seconds(stage.seconds)
-        table.add_row(stage.name, stage.what, time, _nbytes(stage.disk_nbytes))
+        table.add_row(stage.name, stage.what, _time(stage), _nbytes(stage.disk_nbytes))
     table.add_section()
-    total = sum(stage.seconds for stage in plan.stages if not stage.is_done)
+    total = sum(stage.seconds or 0.0 for stage in plan.stages if not stage.is_done)
     disk = sum(stage.disk_nbytes for stage in plan.stages)
     table.add_row("all", "", _seconds(total), _nbytes(disk))
+    table.add_section()
+    for stage in plan.further:
+        table.add_row(stage.name, f"{stage.what} (a command of its own)", _time(stage), "")
     console.print(f"[bold]Study in {folder}[/bold]")
     console.print(table)
     console.print(
@@ -167,6 +169,12 @@ def print_plan(console: Console, plan: "Plan", folder: Path) -> None:
 def one_line(message: str) -> str:
     """A message without line breaks, and without what a terminal cannot show (odd file names)."""
     return " ".join(message.split()).encode(errors="backslashreplace").decode()
+
+
+def _time(stage: "StagePlan") -> str:
+    if stage.is_done:
+        return "done"
+    return "" if stage.seconds is None else _seconds(stage.seconds)
 
 
 def _seconds(seconds: float) -> str:

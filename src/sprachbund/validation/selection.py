@@ -51,6 +51,14 @@ def targets(test: Corpus, config: RemovalConfig) -> list[Target]:
     ]
 
 
+def most_retrainings(test: Corpus, config: RemovalConfig) -> int:
+    """How many sets `removals` names for all seeds; equal ones are retrained once."""
+    criteria = 1 + len([name for name in config.controls if name != RANDOM])  # and influence
+    draws = config.random_draws if RANDOM in config.controls else 0
+    sets = len(targets(test, config)) * criteria + draws
+    return max(len(config.seeds), 1) * len(config.k) * sets
+
+
 def removals(
     seed: int, scores: Mapping[str, Scores], train: Corpus, test: Corpus, config: RemovalConfig
 ) -> list[Removal]:

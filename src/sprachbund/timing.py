@@ -1,0 +1,108 @@
+"""What a study's work costs on this machine: timed and weighed on one batch."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from sprachbund.batching import Batcher, EncodedRow
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.memory import bank_nbytes, examples_at_once
+from sprachbund.gradients.parameters import select_parameters
+from sprachbund.gradients.scoring import fill_bank, score_batch
+from sprachbund.modeling import collate, encode, load_classifier, load_tokenizer
+from sprachbund.study import Study
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was timed and weighed on one batch: seconds of an optimizer step, of the forward pass of one example, of
+    filling the bank of one checkpoint, and of scoring one training example against it."""
+
+    step_seconds: float
+    forward_seconds: float
+    filling_seconds: float
+    scoring_seconds: float
+    weights_nbytes: int
+    bank_nbytes: int
+    passes: int
+    coverage: str
+
+
+def measure(study: Study) -> Measured:
+    """Load the model and the data, time one training step and one scored batch."""
+    config, data = study.config, study.data
+    model = load_classifier(config.model, data.train.labels, config.finetuning.seeds[0])
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = load_tokenizer(config.model.path)
+    train_rows, test_rows = (
+        encode(corpus, tokenizer, config.model.max_length) for corpus in (data.train, data.test)
+    )
+    rows = _typical(train_rows, config.finetuning.batch_size)
+    step, forward = _seconds_of_training_step(model, collate(rows, tokenizer))
+    longest = max(len(row["input_ids"]) for row in test_rows)
+    selection, dtype = select_parameters(model, None), config.attribution.bank_dtype
+    memory = config.attribution.memory_nbytes
+    block = examples_at_once(selection, longest, len(test_rows), memory, dtype)
+    batcher = Batcher(tokenizer, config.attribution.tokens_per_batch, config.attribution.batch_size)
+    filling, scoring, coverage = _seconds_of_attribution(
+        model, batcher, train_rows, test_rows[:block]
+    )
+    return Measured(
+        step_seconds=step,
+        forward_seconds=forward / len(rows),
+        filling_seconds=filling,
+        scoring_seconds=scoring,
+        weights_nbytes=sum(parameter.nbytes for parameter in model.parameters()),
+        bank_nbytes=bank_nbytes(selection, longest, block, dtype),
+        passes=math.ceil(len(test_rows) / block),
+        coverage=coverage,
+    )
+
+
+def _typical(rows: list[EncodedRow], count: int) -> list[EncodedRow]:
+    """Rows spread evenly over the lengths that occur."""
+    order = sorted(rows, key=lambda row: len(row["input_ids"]))
+    count = min(count, len(rows))
+    return [order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)]
+
+
+def _seconds_of_training_step(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor]
+) -> tuple[float, float]:
+    """Seconds of one optimizer step, and of the forward pass alone, after a warm-up."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
+    batch = {name: value.to(model.device) for name, value in batch.items()}
+    seconds = forward = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        loss = model(**batch).loss
+        forward = min(forward, time.perf_counter() - start)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seconds = min(seconds, time.perf_counter() - start)
+    return seconds, forward
+
+
+def _seconds_of_attribution(
+    model: PreTrainedModel,
+    batcher: Batcher,
+    train_rows: list[EncodedRow],
+    test_rows: list[EncodedRow],
+) -> tuple[float, float, str]:
+    """Seconds of filling the bank with these test rows, and of scoring a training example, from one typical batch."""
+    typical = _typical(train_rows, batcher.examples)
+    with GradientEngine(model) as engine:
+        start = time.perf_counter()
+        bank = fill_bank(engine, (batch for _, batch in batcher(test_rows))).bank
+        filling = time.perf_counter() - start
+        batches = [batch for _, batch in batcher(typical)]
+        score_batch(engine, bank, batches[0])  # lays out the bank
+        start = time.perf_counter()
+        for batch in batches:
+            score_batch(engine, bank, batch)
+        scoring = (time.perf_counter() - start) / len(typical)
+        return filling, scoring, engine.selection.coverage()
