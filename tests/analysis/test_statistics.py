@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_values import example_values
 from scipy.optimize import brentq
+from scipy.stats import binomtest
 
 from sprachbund.analysis.statistics import (
     PERCENT,
+    UNBOUNDED,
     example_clusters,
     mean_intervals,
     ratio_intervals,
@@ -187,15 +189,25 @@ def test_nothing_at_all_has_neither_mean_nor_limits() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1 / 3, 1e6])
 def test_equal_values_do_not_tell_how_far_the_mean_could_be_off(value: float) -> None:
-    found = mean_intervals(example_values(np.full(8, value), ("test",)), PERCENT)
+    found = mean_intervals(example_values(np.full(8, value), ("test",)))
     assert float(found["mean"][0]) == pytest.approx(value)
     assert np.isnan(found["low"]).all()
     assert np.isnan(found["high"]).all()
 
 
+@pytest.mark.parametrize("successes", [0, 8])
+def test_equal_values_at_a_bound_are_known_as_well_as_coin_tosses(successes: int) -> None:
+    values = np.full(8, 100.0 * successes / 8)
+    found = mean_intervals(example_values(values, ("test",)), PERCENT)
+    exact = binomtest(successes, 8).proportion_ci(0.95, "exact")
+    assert float(found["low"][0]) == pytest.approx(100 * exact.low, abs=1e-9)
+    assert float(found["high"][0]) == pytest.approx(100 * exact.high, abs=1e-9)
+
+
 def test_one_cluster_does_not_tell_how_far_the_mean_could_be_off() -> None:
     values = example_values(normal(4), ("test",), group=["p"] * 4)
-    assert np.isnan(mean_intervals(values)["low"]).all()
+    for bounds in (UNBOUNDED, PERCENT):
+        assert np.isnan(mean_intervals(values, bounds)["low"]).all()
     assert np.isnan(standard_error(values)).all()
 
 

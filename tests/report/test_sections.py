@@ -63,10 +63,20 @@ def test_noise_is_said_to_be_no_finding() -> None:
     assert "none of the 4 language pairs differs from chance" in section.findings[1]
 
 
-def test_where_all_test_examples_agree_there_is_a_dash_and_a_note() -> None:
+def test_where_all_test_examples_agree_the_interval_is_that_of_as_many_coin_tosses() -> None:
     section = sharing(Numbers(planted(1000.0)))
     table = next(part.tables[0] for part in section.parts if isinstance(part, Folded))
-    assert table.rows[0][1] == "100.0% [–]*", "every test example has its whole top in its language"
+    # Clopper and Pearson for 12 of 12: 0.025 ** (1 / 12).
+    assert table.rows[0][1] == "100.0% [73.5, 100.0]*", "the whole top is in the own language"
+
+
+def test_where_there_is_one_test_example_there_is_a_dash_and_a_note() -> None:
+    agree = np.repeat([1.0, 0.0], N)
+    one = in_memory(np.tile(agree, (3, 1, 1)), ["en"] * N + ["de"] * N, ["en"])
+    data = made_up(("en", "de"), ("en",), seeds=(0,), k=6, influences={0: one})
+    section = sharing(Numbers(data))
+    table = next(part.tables[0] for part in section.parts if isinstance(part, Folded))
+    assert table.rows[0][1].startswith("100.0% [–]")
     assert table.note.startswith("–: not known")
     assert "as there is no interval" in section.findings[0]
 
@@ -109,7 +119,9 @@ def test_translations_among_the_proponents_reinforce() -> None:
     by_item = np.random.default_rng(2).normal(size=(3, 2 * N, N))
     same = dataset.assign(influence=(dataset["influence"].dims, np.tile(by_item, 2)))
     section = made(reinforcement(Numbers(data_of({0: Influence(same)}))))
-    assert section.findings[0].startswith("100.0% [–] of the proponents from other languages")
+    assert section.findings[0].startswith(
+        "100.0% [85.8, 100.0] of the proponents from other languages"
+    )
     assert "Drawn at random 25.0% would be" in section.findings[0], "3 of the 12 items"
     assert "The other 0.0% are complementary." in section.findings[0]
 

@@ -33,9 +33,8 @@ def _tests(found: xr.Dataset, runs: Runs) -> str:
     clusters = found["n_clusters"].where(found["n_clusters"] > 0).max(
         [dim for dim in found["n_clusters"].dims if dim != "test_language"]
     )  # fmt: skip
-    return (
-        f"{text} in {spread_of([int(n) for n in clusters.dropna('test_language').values])} clusters"
-    )
+    known = [int(n) for n in clusters.dropna("test_language").values]
+    return f"{text} in {spread_of(known)} clusters" if known else f"{text}, none with a value"
 
 
 def _seeds(runs: Runs) -> str:

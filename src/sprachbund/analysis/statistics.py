@@ -101,8 +101,8 @@ def ratio_intervals(
     holds for any distribution between them (`hoeffding_limits`).
 
     Returns: `mean`, `low`, `high` and `n_clusters` (those with a denominator above zero), with
-    `test_language` in the place of `test`. Limits are NaN where fewer than two clusters count or
-    all have the same value: then nothing tells how far the mean could be off.
+    `test_language` in the place of `test`. Limits are NaN where fewer than two clusters count, or
+    without bounds all have the same value: then nothing tells how far the mean could be off.
     """
     clusters = example_clusters(numerator)
     n_clusters = int(clusters.max()) + 1
@@ -113,7 +113,7 @@ def ratio_intervals(
     def interval(sums: _Sums) -> list[Array]:
         mean, low, high = _bootstrap_t(sums, draws_RG[:, sums.clusters], level)
         least, greatest = _possible(mean, sums.bottom_GC, bounds, level)
-        limits = [np.maximum(low, least), np.minimum(high, greatest)]
+        limits = [np.fmax(low, least), np.fmin(high, greatest)]  # of two, the one that is known
         return [mean, *limits, (sums.bottom_GC > 0).sum(axis=0)]
 
     found = _by_language(numerator, denominator, clusters, interval)
@@ -228,13 +228,16 @@ def _bootstrap_t(sums: _Sums, draws_RG: Array, level: float) -> tuple[Array, Arr
 def _possible(
     mean_C: Array, bottom_GC: Array, bounds: tuple[float, float], level: float
 ) -> tuple[Array, Array]:
-    """How low and how high the expected ratio can be, [cell], by the bounds of the values alone."""
+    """How low and how high the expected ratio can be, [cell], by the bounds of the values alone.
+
+    NaN where they are infinite, or fewer than two clusters count.
+    """
     least, greatest = bounds
     width = greatest - least
     if not np.isfinite(width):
-        return np.full_like(mean_C, least), np.full_like(mean_C, greatest)
-    most = bottom_GC.max(axis=0)
-    n = bottom_GC.sum(axis=0) / np.where(most > 0, most, np.nan)
+        return np.full_like(mean_C, np.nan), np.full_like(mean_C, np.nan)
+    several = (bottom_GC > 0).sum(axis=0) > 1
+    n = bottom_GC.sum(axis=0) / np.where(several, bottom_GC.max(axis=0), np.nan)
     limits = hoeffding_limits(np.clip((mean_C - least) / width, 0.0, 1.0), n, level)
     low, high = (least + width * limit for limit in limits)
     return low, high

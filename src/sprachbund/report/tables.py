@@ -13,8 +13,8 @@ from sprachbund.report.rows import Row, estimate_of, rows_of
 
 Write = Callable[[Row], str]
 NOTE = (
-    f"{MISSING}: not known. An interval is missing where all independent test examples have the same "
-    "value, or there are fewer than two."
+    f"{MISSING}: not known. An interval is missing where there are fewer than two independent test "
+    "examples, or all have the same value and its unit has no bounds."
 )
 
 
