@@ -157,12 +157,13 @@ def print_plan(console: Console, plan: "Plan", folder: Path) -> None:
     table.add_row("all", "", _seconds(total), _nbytes(disk))
     table.add_section()
     for stage in plan.further:
-        table.add_row(stage.name, f"{stage.what} (a command of its own)", _time(stage), "")
+        table.add_row(stage.name, stage.what, _time(stage), "")
     console.print(f"[bold]Study in {folder}[/bold]")
     console.print(table)
     console.print(
         f"{plan.coverage}. At most {_nbytes(plan.memory_nbytes)} of memory for weights, optimizer and test "
-        "gradients. Times are measured on one batch on this machine."
+        "gradients. Times are measured on one batch on this machine. What stands below “all” are "
+        "commands of their own."
     )
 
 

@@ -39,7 +39,10 @@ MISTAKES = [
     Mistake(
         "an unknown key",
         keys(analysis={"top": 3}),
-        ("study.yaml: analysis.top: no such key", "known keys: k, distances, compare_with, examples"),
+        (
+            "study.yaml: analysis.top: no such key",
+            "known keys: k, distances, compare_with, examples",
+        ),
     ),
     Mistake(
         "a word for a number",
