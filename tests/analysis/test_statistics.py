@@ -229,6 +229,13 @@ def test_where_one_cluster_makes_all_of_the_share_its_bounds_limit_it() -> None:
     assert float(mean_intervals(example_values(shares, ("test",)))["high"][0]) == np.inf
 
 
+def test_a_bound_on_one_side_is_kept_to_and_nothing_else_follows_from_it() -> None:
+    values = example_values(normal(25) - normal(25).mean() + 0.01, ("test",))
+    free, bounded = mean_intervals(values), mean_intervals(values, (0.0, np.inf))
+    assert float(free["low"][0]) < 0 <= float(bounded["low"][0])
+    assert float(bounded["high"][0]) == float(free["high"][0])
+
+
 def test_a_higher_level_gives_a_wider_interval() -> None:
     values = example_values(normal(25), ("test",))
     widths = [

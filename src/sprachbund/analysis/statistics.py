@@ -113,7 +113,8 @@ def ratio_intervals(
     def interval(sums: _Sums) -> list[Array]:
         mean, low, high = _bootstrap_t(sums, draws_RG[:, sums.clusters], level)
         least, greatest = _possible(mean, sums.bottom_GC, bounds, level)
-        limits = [np.fmax(low, least), np.fmin(high, greatest)]  # of two, the one that is known
+        known = [np.fmax(low, least), np.fmin(high, greatest)]  # of two, the one that is known
+        limits = np.clip(known, *bounds)
         return [mean, *limits, (sums.bottom_GC > 0).sum(axis=0)]
 
     found = _by_language(numerator, denominator, clusters, interval)

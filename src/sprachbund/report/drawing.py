@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import altair as alt
+import pandas as pd
 import vl_convert
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
@@ -38,6 +39,22 @@ def balanced_columns(n_panels: int, most: int) -> int:
     """How many columns leave no row of panels much shorter than the others."""
     n_rows = -(-n_panels // most)
     return -(-n_panels // n_rows)
+
+
+def in_panels(
+    chart: alt.LayerChart | alt.FacetChart, by: "pd.Series[str]", most: int, description: str
+) -> alt.FacetChart:
+    """One panel for each value of a column of the data, in its order, at most so many in a row."""
+    order = list(dict.fromkeys(by))
+    header = alt.Header(labelFontSize=13)
+    panels = chart.facet(
+        facet=alt.Facet(f"{by.name}:N", sort=order, title=None, header=header),
+        columns=balanced_columns(len(order), most),
+        spacing=18,
+        description=description,
+    )
+    apart: alt.FacetChart = panels.resolve_axis(x="independent")
+    return styled(apart)
 
 
 def to_svg(chart: alt.TopLevelMixin) -> str:

@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from sprachbund.report.drawing import INK, balanced_columns, styled
+from sprachbund.report.drawing import INK, in_panels
 from sprachbund.report.line_charts import OWN_COLOUR
 
 _COLUMNS = 4
@@ -37,16 +37,12 @@ def interval_chart(
     point = base.mark_point(aria=False, color=OWN_COLOUR, filled=True, size=60, opacity=1).encode(
         alt.X("mean:Q", scale=scale, title=title), tooltip=_tooltip(level)
     )
-    sort = list(dict.fromkeys(shown["panel"]))
-    facet = alt.Facet("panel:N", sort=sort, title=None, header=alt.Header(labelFontSize=13))
-    panels = alt.layer(chance, line, point, width=170, height=alt.Step(20)).facet(
-        facet=facet,
-        columns=balanced_columns(len(sort), _COLUMNS),
-        spacing=18,
-        description=description,
+    return in_panels(
+        alt.layer(chance, line, point, width=170, height=alt.Step(20)),
+        shown["panel"],
+        _COLUMNS,
+        description,
     )
-    apart: alt.FacetChart = panels.resolve_axis(x="independent")
-    return styled(apart)
 
 
 def _tooltip(level: str) -> list[alt.Tooltip]:

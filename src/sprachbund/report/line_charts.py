@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from sprachbund.report.drawing import INK, balanced_columns, styled
+from sprachbund.report.drawing import INK, in_panels, styled
 from sprachbund.report.languages import language_label
 
 OWN_COLOUR, CROSS_COLOUR = "#c2600a", "#2b7bba"
@@ -82,16 +82,12 @@ def accuracy_chart(
         alt.Tooltip("mean(value):Q", title="Accuracy", format=".1%"),
     ]
     layers.append(bold.encode(x, mean, tooltip=tooltip))
-    sort = list(dict.fromkeys(table["language"]))
-    facet = alt.Facet("language:N", sort=sort, title=None, header=alt.Header(labelFontSize=13))
-    panels = alt.layer(*layers, width=_WIDTH + 10, height=120).facet(
-        facet=facet,
-        columns=balanced_columns(len(sort), _PANEL_COLUMNS),
-        spacing=18,
-        description=description,
+    return in_panels(
+        alt.layer(*layers, width=_WIDTH + 10, height=120),
+        table["language"],
+        _PANEL_COLUMNS,
+        description,
     )
-    apart: alt.FacetChart = panels.resolve_axis(x="independent")
-    return styled(apart)
 
 
 def _panel_table(values: xr.DataArray, epochs: xr.DataArray) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import altair as alt
 import pandas as pd
 
-from sprachbund.report.drawing import INK, balanced_columns, styled
+from sprachbund.report.drawing import INK, in_panels
 from sprachbund.report.line_charts import OWN_COLOUR
 
 _COLUMNS = 5
@@ -35,13 +35,6 @@ def proportion_chart(table: pd.DataFrame, description: str) -> alt.FacetChart:
         line.encode(alt.Y("low:Q", title="Own share, %", scale=scale), alt.Y2("high:Q")),
         point.encode(y, tooltip=tooltip),
     ]
-    sort = list(dict.fromkeys(table["panel"]))
-    facet = alt.Facet("panel:N", sort=sort, title=None, header=alt.Header(labelFontSize=13))
-    panels = alt.layer(*layers, width=_SIDE, height=_SIDE).facet(
-        facet=facet,
-        columns=balanced_columns(len(sort), _COLUMNS),
-        spacing=18,
-        description=description,
+    return in_panels(
+        alt.layer(*layers, width=_SIDE, height=_SIDE), table["panel"], _COLUMNS, description
     )
-    apart: alt.FacetChart = panels.resolve_axis(x="independent")
-    return styled(apart)
