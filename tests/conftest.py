@@ -1,4 +1,7 @@
-"""What every test may use: the folder of real data beside the checkout, where there is one."""
+"""What every test may use: the folder of real data beside the checkout, where there is one.
+
+Tests run in one process a core, so that each must keep to one thread: two that share a core wait for each other.
+"""
 
 import os
 from pathlib import Path
@@ -7,6 +10,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 

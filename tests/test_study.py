@@ -1,6 +1,7 @@
 """The whole of a study: from files to a page, skipped when fresh, done again from where something changed."""
 
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,6 +118,19 @@ def test_only_what_rests_on_a_change_is_done_again(study_file):
     (study.folder / "tables" / "accuracy.csv").unlink()
     _, watcher = run(study_file, "test_per_language=2", "analysis.k=3")
     assert watcher.ran == ["analyse"]
+
+
+def test_a_model_is_known_by_its_content_and_not_by_the_times_of_its_files(study_file):
+    study, _ = run(study_file)
+    model = study_file.parent / "model"
+    for file in model.iterdir():
+        os.utime(file, (0, 0))  # as a copy, or a folder that is mounted anew, has other times
+    _, watcher = run(study_file)
+    assert watcher.skipped == STAGES
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    assert not study.is_fresh("finetune")
 
 
 def test_distances_that_are_not_there_are_refused_before_anything_is_trained(study_file):

@@ -1,5 +1,6 @@
 """What each stage of a study was made from, so that what has not changed is not done again."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,31 @@ def files_fingerprint(path: Path) -> str:
         return fingerprint(str(path))
     files = sorted(file for file in path.iterdir() if file.is_file())
     return fingerprint([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files])
+
+
+def model_fingerprint(name: str) -> str:
+    """A short hash of the content of the files in a model's folder; of the name where it is one of a hub.
+
+    Their times do not count: a copied or newly mounted model is the same, and nothing made from it is done again.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return fingerprint(name)
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    stats = [file.stat() for file in files]
+    return fingerprint(
+        [
+            (file.name, _content_hash(file, stat.st_size, stat.st_mtime_ns))
+            for file, stat in zip(files, stats, strict=True)
+        ]
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _content_hash(path: Path, size: int, time_ns: int) -> str:  # noqa: ARG001  (a changed file is read again)
+    """Read once in a process: every run of many mixes asks for it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,7 @@ def _mixing_plan(study: Study, measured: Measured) -> StagePlan:
         runs = Mixing(study).runs
     except ConfigurationError as error:
         return StagePlan("mix", f"not possible: {error}", None, 0, False)
-    # Each of its own checkpoints is measured, and the last once more, example by example.
-    measuring = len(study.data.evaluation) * (study.config.finetuning.epochs + 1)
-    seconds = 0.0
+    measuring, seconds = len(study.data.evaluation), 0.0  # the last checkpoint alone
     for run in runs:
         n_train = run.mix.n_train
         seconds += measured.step_seconds * _steps(study, n_train)

@@ -16,7 +16,7 @@ from sprachbund.configuration import StudyConfig
 from sprachbund.environment import environment, environment_text
 from sprachbund.errors import StudyError
 from sprachbund.finetuning import finetune
-from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint
+from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint, model_fingerprint
 from sprachbund.index import build_index
 from sprachbund.influence import Influence
 from sprachbund.report import ReportData, read_results, write_report
@@ -213,25 +213,24 @@ class Study:
         if not fresh:
             StageRecord(self.folder, name).finish(made_from, work())
 
-    def _finetune_seed(self, seed: int) -> list[Path]:
-        folder, config = self.run_path(seed), self.config
+    def train(self, seed: int) -> Run:
+        """The run of one seed, trained if it is not; nothing is measured."""
 
         def trained(step: int, steps: int, loss: float) -> None:
             self.observer.progress(f"fine-tuning, seed {seed}", step, steps, f"loss {loss:.3f}")
 
+        config, folder = self.config, self.run_path(seed)
+        return finetune(
+            config.model, config.finetuning, self.data.train, None, folder, seed, trained
+        )
+
+    def _finetune_seed(self, seed: int) -> list[Path]:
         def evaluated(done: int, total: int) -> None:
             self.observer.progress(f"accuracy, seed {seed}", done, total)
 
-        run = finetune(
-            config.model, config.finetuning, self.data.train, None, folder, seed, trained
-        )
-        evaluate_run(
-            run,
-            self.data.evaluation,
-            max_length=config.model.max_length,
-            on_progress=evaluated,
-        )
-        return [folder / ACCURACY, *(checkpoint.path for checkpoint in run.checkpoints)]
+        run, length = self.train(seed), self.config.model.max_length
+        evaluate_run(run, self.data.evaluation, max_length=length, on_progress=evaluated)
+        return [run.path / ACCURACY, *(checkpoint.path for checkpoint in run.checkpoints)]
 
     def _attribute_seed(self, seed: int) -> Path:
         def scored(done: int, total: int) -> None:
@@ -308,14 +307,8 @@ class Study:
         if name == "data":
             parts: list[object] = [train, test, evaluation]
         elif name == "finetune":
-            model = files_fingerprint(Path(config.model.path))
-            parts = [
-                train,
-                evaluation,
-                config.model.model_dump(),
-                model,
-                config.finetuning.model_dump(),
-            ]
+            model = config.model.model_dump(), model_fingerprint(config.model.path)
+            parts = [train, evaluation, model, config.finetuning.model_dump()]
         elif name == "attribute":
             parts = [train, test, self._checkpoints(), config.attribution.model_dump()]
         elif name == "index":

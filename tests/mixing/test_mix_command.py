@@ -8,6 +8,9 @@ import pytest
 
 from command_line import SKIPPED, Outcome, TinyStudy, make_inputs, sprachbund
 from sprachbund import study as stages
+from sprachbund.accuracy import evaluate_run
+from sprachbund.data.corpus import Corpus
+from sprachbund.runs import Run
 
 MIXING = {"factors": [0.5, 2, 4], "languages": ["en"], "attribute": ["factors"]}
 MIXES = ("en-x0.5", "en-x2", "only-en", "only-de")
@@ -73,16 +76,23 @@ def test_it_prints_what_changes_and_where_the_tables_are(finished):
     assert "out/mixes/tables" in outcome.stdout.replace("\n", "")
 
 
-def test_accuracy_of_every_mix_is_that_of_its_run(finished):
+def last_checkpoint(accuracy: pd.DataFrame) -> dict[str, float]:
+    last = accuracy[accuracy["checkpoint"] == accuracy["checkpoint"].max()]
+    return dict(zip(last["language"], 100 * last["accuracy"], strict=True))
+
+
+def test_accuracy_of_every_mix_is_that_of_its_predictions(finished):
     folder, _ = finished
     found = table(folder, "accuracy").set_index(["mix", "test_language"])["mean"]
     assert set(found.index.get_level_values("mix")) == {"study", *MIXES}
-    for name in ("study", *MIXES):
-        path = "out/runs/seed-0" if name == "study" else f"out/mixes/{name}/seed-0"
-        by_checkpoint = pd.read_csv(folder / path / "accuracy.csv")
-        last = by_checkpoint[by_checkpoint["checkpoint"] == by_checkpoint["checkpoint"].max()]
-        for row in last.itertuples():
-            assert found[name, row.language] == pytest.approx(100 * row.accuracy)
+    own = last_checkpoint(pd.read_csv(folder / "out/runs/seed-0/accuracy.csv"))
+    for language, percent in own.items():
+        assert found["study", language] == pytest.approx(percent)
+    for name in MIXES:
+        predicted = pd.read_parquet(folder / f"out/mixes/{name}/seed-0/predictions.parquet")
+        right = predicted["prediction"] == predicted["label"]
+        for language, percent in (100 * right.groupby(predicted["language"]).mean()).items():
+            assert found[name, language] == pytest.approx(percent)
     change = table(folder, "change").set_index(["mix", "test_language"])["mean"]
     for cell, value in change.items():
         assert value == pytest.approx(found[cell] - found["study", cell[1]])
@@ -96,9 +106,6 @@ def test_only_results_are_kept_and_the_study_keeps_its_checkpoints(finished):
     for name in MIXES:
         kept = folder / "out/mixes" / name / "seed-0"
         assert (kept / "influence/seed-0.zarr").exists() == name.startswith("en-x")
-        accuracy = pd.read_csv(kept / "accuracy.csv")
-        assert set(accuracy["language"]) == {"en", "de"}
-        assert accuracy["checkpoint"].nunique() == 3
 
 
 def test_the_examples_of_the_mixes_are_nested(finished):
@@ -188,8 +195,10 @@ def test_kept_checkpoints_share_the_starting_point_of_the_study(study, trained):
     kept = study / "out/mixes/only-de/seed-0/runs/seed-0"
     weights = kept / "checkpoint-0/model.safetensors"
     assert weights.samefile(study / "out/runs/seed-0/checkpoint-0/model.safetensors")
-    shared, own = (pd.read_csv(run / "accuracy.csv")[:2] for run in (kept, study / "out/runs/seed-0"))  # fmt: skip
-    pd.testing.assert_frame_equal(shared, own)
+    evaluation = Corpus.read(study / "out/data/evaluation.jsonl")
+    measured = last_checkpoint(evaluate_run(Run.open(kept), evaluation))
+    found = table(study, "accuracy").set_index(["mix", "test_language"])["mean"]["only-de"]
+    assert dict(found) == pytest.approx(measured)
     trained.clear()
     assert mix("--set", "mixing.keep_checkpoints=true").status == 0
     assert mix().status == 0

@@ -10,13 +10,13 @@ import zlib
 import torch
 from torch import Tensor
 
-from sprachbund.errors import GradientError
 from sprachbund.gradients.buffer import Buffer
 from sprachbund.gradients.per_example import (
     DenseGradient,
     OuterGradient,
     PerExampleGradient,
     RowGradient,
+    TiedGradient,
     sum_of_squares,
 )
 
@@ -28,13 +28,11 @@ class SignSketch:
         self.dimension, self.device = dimension, device
         self._seed = seed
         self._signs: dict[str, Tensor] = {}
+        self._turns: dict[str, tuple[Tensor, Tensor]] = {}
         self._buffer = Buffer()
 
     def add_to(self, sketch_BD: Tensor, name: str, gradient: PerExampleGradient) -> Tensor:
-        """Add one parameter's gradients, compressed, to `sketch_BD`; return their squared norms, [B] float64.
-
-        Raises: GradientError for a table that serves as embedding and head at once.
-        """
+        """Add one parameter's gradients, compressed, to `sketch_BD`; return their squared norms, [B] float64."""
         match gradient:
             case OuterGradient():
                 return self._add_outer(sketch_BD, name, gradient)
@@ -42,11 +40,9 @@ class SignSketch:
                 self._add_rows(sketch_BD, name, gradient)
             case DenseGradient():
                 self._add_flat(sketch_BD, name, gradient.flat(), 0)
-            case _:
-                raise GradientError(
-                    f"{name} serves as embedding and head at once, which an index cannot compress: "
-                    "attribute exactly instead"
-                )
+            case TiedGradient():
+                self._add_rows(sketch_BD, name, gradient.rows)
+                self._add_head(sketch_BD, name, gradient.outer)
         return gradient.squared_norm()
 
     def _add_outer(self, sketch_BD: Tensor, name: str, gradient: OuterGradient) -> Tensor:
@@ -81,16 +77,44 @@ class SignSketch:
         """Row r of a table is turned by a random offset of its own, so that the table's signs need not exist."""
         entries = gradient.coalesced
         width = entries.values_ED.shape[1]
-        random = torch.Generator().manual_seed(self._seed_of(name))
-        offset_V = torch.randint(0, self.dimension, (gradient.table_rows,), generator=random)
-        sign_V = torch.randint(0, 2, (gradient.table_rows,), generator=random) * 2 - 1
+        offset_V, sign_V = self._turns_of(name, gradient.table_rows)
         sign_D = self._signs_of(name, width).to(entries.values_ED.dtype)
-        row = entries.row.to("cpu")
         column = torch.arange(width, device=self.device)
-        bucket_ED = (offset_V[row].to(self.device)[:, None] + column) % self.dimension
-        values_ED = entries.values_ED * sign_D * sign_V[row].to(entries.values_ED)[:, None]
+        bucket_ED = (offset_V[entries.row][:, None] + column) % self.dimension
+        values_ED = entries.values_ED * sign_D * sign_V[entries.row].to(entries.values_ED)[:, None]
         index = entries.example[:, None] * self.dimension + bucket_ED
         sketch_BD.view(-1).index_add_(0, index.flatten(), values_ED.flatten())
+
+    def _add_head(self, sketch_BD: Tensor, name: str, gradient: OuterGradient) -> None:
+        """The head of a tied table, by the same map as its rows.
+
+        Turning the outer product's row r by an offset and adding up is a circular convolution of the folded left
+        factor with the right one (Pham and Pagh 2013, TensorSketch), so that no [V, D] array is built.
+        """
+        rows, width = gradient.shape
+        offset_V, sign_V = self._turns_of(name, rows)
+        sign_D = self._signs_of(name, width).to(sketch_BD.dtype)
+        column = torch.arange(width, device=self.device) % self.dimension
+        for example, sketch_D in enumerate(sketch_BD):
+            left_TV = gradient.left_BTO[example].to(sketch_BD.dtype) * sign_V
+            right_TD = gradient.right_BTI[example].to(sketch_BD.dtype) * sign_D
+            spectrum = self._spectrum(left_TV, offset_V) * self._spectrum(right_TD, column)
+            sketch_D += torch.fft.irfft(spectrum.sum(0), n=self.dimension)
+
+    def _spectrum(self, values_TK: Tensor, bucket_K: Tensor) -> Tensor:
+        """Fourier transform of the values added into their buckets, [T, dimension // 2 + 1]."""
+        folded = values_TK.new_zeros(len(values_TK), self.dimension)
+        spectrum: Tensor = torch.fft.rfft(folded.index_add_(1, bucket_K, values_TK))
+        return spectrum
+
+    def _turns_of(self, name: str, rows: int) -> tuple[Tensor, Tensor]:
+        """The offset and the sign of each row of a table."""
+        if name not in self._turns:
+            random = torch.Generator().manual_seed(self._seed_of(name))
+            offset_V = torch.randint(0, self.dimension, (rows,), generator=random)
+            sign_V = torch.randint(0, 2, (rows,), generator=random) * 2 - 1
+            self._turns[name] = offset_V.to(self.device), sign_V.float().to(self.device)
+        return self._turns[name]
 
     def _signs_of(self, name: str, numbers: int) -> Tensor:
         if name not in self._signs:

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sprachbund
-from sprachbund.accuracy import ACCURACY
 from sprachbund.analysis.mixes import Mix
 from sprachbund.configuration import StudyConfig
-from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint
+from sprachbund.freshness import StageRecord, fingerprint, model_fingerprint
 from sprachbund.mixing.predictions import PREDICTIONS, write_predictions
 from sprachbund.mixing.start import share_start
-from sprachbund.runs import Run
 from sprachbund.study import Study
-from sprachbund.writing import writing
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,9 @@ class MixRun:
         """Fine-tune and measure, going on where an earlier call was stopped."""
         study, run_path = self.study, self.study.run_path(self.seed)
         share_start(self.start, run_path)
-        study.finetune()
-        accuracy, length = study.folder / ACCURACY, study.config.model.max_length
-        with writing(accuracy) as partial:
-            study.accuracy().to_csv(partial, index=False)
-        write_predictions(Run.open(run_path), study.data.evaluation, self.predictions_path, length)
-        self._record("mix-accuracy").finish(self._accuracy_from, [accuracy, self.predictions_path])
+        run, length = study.train(self.seed), study.config.model.max_length
+        write_predictions(run, study.data.evaluation, self.predictions_path, length)
+        self._record("mix-accuracy").finish(self._accuracy_from, [self.predictions_path])
         if self.is_attributed:
             study.attribute()
             influence = study.influence_path(self.seed)
@@ -77,7 +71,7 @@ class MixRun:
         return fingerprint(
             sprachbund.__version__,
             config.model.model_dump(),
-            files_fingerprint(Path(config.model.path)),
+            model_fingerprint(config.model.path),
             config.finetuning.model_dump(),
             data.train.fingerprint(),
             data.evaluation.fingerprint(),

@@ -1,4 +1,4 @@
-"""What the run of a mix need not make again: the model before training, and its accuracy.
+"""What the run of a mix need not make again: the model before training.
 
 The starting point depends on the seed and the labels, which all mixes of a study share.
 """
@@ -8,9 +8,6 @@ import os
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
-from sprachbund.accuracy import ACCURACY
 from sprachbund.runs.run_folder import STARTING_POINT
 
 
@@ -26,15 +23,3 @@ def share_start(source: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             shutil.copytree(source / STARTING_POINT, partial, copy_function=os.link)
             partial.rename(start)
-    if not (target / ACCURACY).exists():
-        _share_accuracy(source / ACCURACY, target / ACCURACY)
-
-
-def _share_accuracy(source: Path, target: Path) -> None:
-    """Copy the rows of the starting point, and the note of what they were measured on."""
-    table = pd.read_csv(source, dtype=str, keep_default_na=False)
-    # The note first: without a table it is ignored, a table without its note is a damaged one.
-    shutil.copyfile(source.with_suffix(".json"), target.with_suffix(".json"))
-    partial = target.with_suffix(".partial")
-    table[table["checkpoint"] == "0"].to_csv(partial, index=False)
-    partial.replace(target)
