@@ -11,7 +11,7 @@ import xarray as xr
 import yaml
 
 from sprachbund.configuration import read_study
-from sprachbund.errors import ConfigurationError, StudyError
+from sprachbund.errors import ConfigurationError, RunError, StudyError
 from sprachbund.study import Study
 from tiny_models import tiny_corpus, tiny_model
 
@@ -131,6 +131,8 @@ def test_a_model_is_known_by_its_content_and_not_by_the_times_of_its_files(study
     weights[-1] ^= 1
     (model / "model.safetensors").write_bytes(weights)
     assert not study.is_fresh("finetune")
+    with pytest.raises(RunError, match=r"other settings \(model files\)"):
+        run(study_file)
 
 
 def test_distances_that_are_not_there_are_refused_before_anything_is_trained(study_file):

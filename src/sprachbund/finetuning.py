@@ -28,6 +28,7 @@ from transformers import (
 from sprachbund.accuracy import evaluate_run
 from sprachbund.data.corpus import Corpus
 from sprachbund.errors import RunError
+from sprachbund.freshness import model_fingerprint
 from sprachbund.model_checks import quiet
 from sprachbund.modeling import ModelConfig, collate, encode, load_classifier, load_tokenizer
 from sprachbund.runs import Run
@@ -163,6 +164,7 @@ def _settings(
 ) -> dict[str, Any]:
     return {
         "model": model_config.model_dump(mode="json"),
+        "model files": model_fingerprint(model_config.path),
         "finetuning": config.model_dump(mode="json", exclude={"seeds"}),
         "seed": seed,
         "data": corpus.fingerprint(),

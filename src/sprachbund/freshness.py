@@ -30,7 +30,7 @@ def model_fingerprint(name: str) -> str:
 
     Their times do not count: a copied or newly mounted model is the same, and nothing made from it is done again.
     """
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if not folder.is_dir():
         return fingerprint(name)
     files = sorted(file for file in folder.iterdir() if file.is_file())

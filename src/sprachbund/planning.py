@@ -63,12 +63,13 @@ def plan_study(study: Study) -> Plan:
 def _finetuning_plan(study: Study, measured: Measured) -> StagePlan:
     config = study.config.finetuning
     seeds, epochs, examples = len(config.seeds), config.epochs, len(study.data.evaluation)
-    steps = _steps(study, len(study.data.train))
+    batches = _batches(study, len(study.data.train))
+    steps = epochs * math.ceil(batches / epochs / config.gradient_accumulation)
     evaluation = measured.forward_seconds * examples * (epochs + 1)
     return StagePlan(
         "finetune",
         f"{seeds} run(s) of {steps} steps, accuracy on {examples:,} examples",
-        seeds * (measured.step_seconds * steps + evaluation),
+        seeds * (measured.step_seconds * batches + evaluation),
         seeds * measured.weights_nbytes * (3 * epochs + 1),
         study.is_fresh("finetune"),
     )
@@ -94,8 +95,8 @@ def _removal_plan(study: Study, measured: Measured) -> StagePlan:
     except ConfigurationError as error:
         return StagePlan("removal", f"not possible: {error}", None, 0, False)
     count = most_retrainings(test, config)
-    steps = sum(_steps(study, len(train) - k) for k in config.k) / len(config.k)
-    each = measured.step_seconds * steps + measured.forward_seconds * len(test)
+    batches = sum(_batches(study, len(train) - k) for k in config.k) / len(config.k)
+    each = measured.step_seconds * batches + measured.forward_seconds * len(test)
     what = f"at most {count} retrainings without {_listed(config.k)} examples"
     return StagePlan("removal", what, count * each, 0, study.is_fresh("removal"))
 
@@ -108,7 +109,7 @@ def _mixing_plan(study: Study, measured: Measured) -> StagePlan:
     measuring, seconds = len(study.data.evaluation), 0.0  # the last checkpoint alone
     for run in runs:
         n_train = run.mix.n_train
-        seconds += measured.step_seconds * _steps(study, n_train)
+        seconds += measured.step_seconds * _batches(study, n_train)
         seconds += measured.forward_seconds * measuring
         if run.is_attributed:
             seconds += _attribution_seconds(study, measured, n_train)
@@ -117,8 +118,8 @@ def _mixing_plan(study: Study, measured: Measured) -> StagePlan:
     return StagePlan("mix", what, seconds, 0, all(run.is_done for run in runs))
 
 
-def _steps(study: Study, n_train: int) -> int:
-    """Optimizer steps of one run with so many training examples."""
+def _batches(study: Study, n_train: int) -> int:
+    """Batches of one run with so many training examples."""
     config = study.config.finetuning
     return math.ceil(n_train / config.batch_size) * config.epochs
 

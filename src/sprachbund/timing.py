@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.memory import bank_nbytes, examples_at_once
+from sprachbund.gradients.memory import bank_dtype_named, bank_nbytes, examples_at_once
 from sprachbund.gradients.parameters import select_parameters
 from sprachbund.gradients.scoring import fill_bank, score_batch
 from sprachbund.modeling import collate, encode, load_classifier, load_tokenizer
@@ -48,7 +48,7 @@ def measure(study: Study) -> Measured:
     block = examples_at_once(selection, longest, len(test_rows), memory, dtype)
     batcher = Batcher(tokenizer, config.attribution.tokens_per_batch, config.attribution.batch_size)
     filling, scoring, coverage = _seconds_of_attribution(
-        model, batcher, train_rows, test_rows[:block]
+        model, batcher, train_rows, test_rows[:block], bank_dtype_named(dtype)
     )
     return Measured(
         step_seconds=step,
@@ -77,14 +77,21 @@ def _seconds_of_training_step(
     batch = {name: value.to(model.device) for name, value in batch.items()}
     seconds = forward = math.inf
     for _ in range(3):
-        start = time.perf_counter()
+        start = _now()
         loss = model(**batch).loss
-        forward = min(forward, time.perf_counter() - start)
+        forward = min(forward, _now() - start)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds = min(seconds, time.perf_counter() - start)
+        seconds = min(seconds, _now() - start)
     return seconds, forward
+
+
+def _now() -> float:
+    """Seconds, once everything that was begun on a GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _seconds_of_attribution(
@@ -92,17 +99,18 @@ def _seconds_of_attribution(
     batcher: Batcher,
     train_rows: list[EncodedRow],
     test_rows: list[EncodedRow],
+    dtype: torch.dtype | None,
 ) -> tuple[float, float, str]:
     """Seconds of filling the bank with these test rows, and of scoring a training example, from one typical batch."""
     typical = _typical(train_rows, batcher.examples)
     with GradientEngine(model) as engine:
-        start = time.perf_counter()
-        bank = fill_bank(engine, (batch for _, batch in batcher(test_rows))).bank
-        filling = time.perf_counter() - start
+        start = _now()
+        bank = fill_bank(engine, (batch for _, batch in batcher(test_rows)), dtype).bank
+        filling = _now() - start
         batches = [batch for _, batch in batcher(typical)]
         score_batch(engine, bank, batches[0])  # lays out the bank
-        start = time.perf_counter()
+        start = _now()
         for batch in batches:
             score_batch(engine, bank, batch)
-        scoring = (time.perf_counter() - start) / len(typical)
+        scoring = (_now() - start) / len(typical)
         return filling, scoring, engine.selection.coverage()

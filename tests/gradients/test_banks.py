@@ -62,6 +62,17 @@ def test_the_bank_takes_no_more_memory_than_foretold(rows, dtype):
     assert 0.3 * foretold < bank.nbytes <= foretold
 
 
+def test_the_bank_of_a_tied_head_takes_no_more_memory_than_foretold():
+    from architectures import ARCHITECTURES, collate
+
+    model = ARCHITECTURES["bert-mlm, tied"].model(torch.float32)
+    longest = max(len(row["input_ids"]) for row in TEST) + 1
+    with GradientEngine(model) as engine:
+        bank = fill_bank(engine, [collate(TEST, "bert-mlm, tied")]).bank
+        foretold = bank_nbytes(engine.selection, longest, len(TEST), "float32")
+    assert 0.3 * foretold < bank.nbytes <= foretold
+
+
 @pytest.mark.parametrize("passes", [1, 2, 5])
 def test_blocks_are_as_few_and_as_even_as_the_memory_allows(passes):
     with GradientEngine(builders.xlm_roberta()) as engine:

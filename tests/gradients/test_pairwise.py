@@ -299,6 +299,63 @@ def test_a_loss_that_depends_on_the_batch_is_an_error():
         pairwise_influence(BatchMean(), builders.batches(TRAIN, 4), builders.batches(TEST, 5))
 
 
+class LeakyMean(nn.Module):
+    """A head on the mean of all positions, padding included."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(builders.VOCABULARY, 8)
+        self.head = nn.Linear(8, builders.LABELS)
+
+    def forward(self, input_ids, attention_mask, labels):
+        output = type("Output", (), {})()
+        output.logits = self.head(self.embedding(input_ids).mean(1))
+        return output
+
+
+def test_padding_that_leaks_is_an_error_also_where_the_first_batches_have_none():
+    by_length = sorted(TRAIN, key=lambda row: len(row["input_ids"]))
+    unpadded, padded = builders.batches([by_length[-1]] * 2, 2), builders.batches(by_length, 9)
+    pairwise_influence(LeakyMean(), unpadded, unpadded)
+    with pytest.raises(GradientError, match=r"alone and .* in a batch of 2: padding leaks"):
+        pairwise_influence(LeakyMean(), padded, unpadded)
+
+
+class Gain(nn.Module):
+    """A parameter that is one number, without axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, hidden):
+        return hidden * self.gain
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_a_parameter_that_is_one_number_counts(similarity):
+    model = builders.xlm_roberta(torch.float64)
+    model.classifier.dense = nn.Sequential(model.classifier.dense, Gain().double())
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    found = pairwise_influence(model, train, test, similarity)
+    assert oracle.relative_error(found, oracle.influence(model, train, test, similarity)) < 1e-10
+    only = pairwise_influence(model, train, test, "dot", parameters=lambda name: "gain" in name)
+    expected = oracle.influence(model, train, test, "dot", lambda name: "gain" in name)
+    assert oracle.relative_error(only, expected) < 1e-10
+
+
+def test_gradient_checkpointing_changes_nothing_and_is_as_it_was():
+    model = builders.xlm_roberta(torch.float64)
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    expected = pairwise_influence(model, train, test)
+    model.activation_checkpointing_enable()
+    model.train()
+    found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, expected) < 1e-12
+    assert model.is_activation_checkpointing
+    assert model.training
+
+
 def test_a_mean_reduced_loss_is_an_error():
     def mean(model, batch):
         return model(**batch).loss

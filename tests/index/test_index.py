@@ -1,5 +1,6 @@
 """The index of a run: its estimates against exact scores, its top k, and what happens when it is cut short."""
 
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -162,6 +163,17 @@ def test_another_compression_in_the_same_folder_is_refused(run, index):
             config=IndexConfig(sketch=4096, dimension=32),
             max_length=32,
         )
+
+
+def test_a_checkpoint_that_was_replaced_is_not_asked(study, queries, tmp_path):
+    run_folder, index_folder = tmp_path / "run", tmp_path / "index"
+    shutil.copytree(study.run_path(0), run_folder)
+    build_index(Run.open(run_folder), study.data.train.take(range(6)), index_folder, config=CONFIG)
+    last = sorted(run_folder.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-1]
+    assert Index.open(index_folder).query(queries).shape[1] == 6
+    shutil.copyfile(run_folder / "checkpoint-0/model.safetensors", last / "model.safetensors")
+    with pytest.raises(StudyError, match=r"not the checkpoint that .* was made from"):
+        Index.open(index_folder).query(queries)
 
 
 def test_a_damaged_file_is_named(run, index, tmp_path):

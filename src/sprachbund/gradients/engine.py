@@ -33,6 +33,7 @@ from sprachbund.gradients.per_example import PerExampleGradient
 from sprachbund.gradients.proof import (
     Comparison,
     few_of,
+    has_padding,
     prove_batch_independence,
     prove_own_loss,
     random_weights,
@@ -60,6 +61,7 @@ class GradientEngine:
         first = next(iter(self.selection.parameters.values()))
         self.device, self.dtype = first.device, first.dtype
         self._proven: set[str] = set()
+        self._padding_is_proven = False
         self._by_autograd: set[str] = set()
         self._stack = ExitStack()
 
@@ -98,6 +100,9 @@ class GradientEngine:
         batch = {name: value.to(self.device) for name, value in batch.items()}
         if not self._proven:
             self._prove(few_of(batch))
+        if not self._padding_is_proven and has_padding(batch):
+            prove_batch_independence(self._model, self._loss, few_of(batch))
+            self._padding_is_proven = True
         seen: set[str] = set()
 
         def note(name: str, gradient: PerExampleGradient) -> None:
@@ -143,6 +148,7 @@ class GradientEngine:
     def _prove(self, batch: Batch) -> None:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
         losses = prove_batch_independence(self._model, self._loss, batch)
+        self._padding_is_proven = has_padding(batch)
         if self._default_loss:
             prove_own_loss(self._model, batch, losses)
         wrong = self._disagreeing(batch)

@@ -49,13 +49,16 @@ def bank_dtype_named(name: BankDtype) -> torch.dtype | None:
 def bank_nbytes(selection: Selection, tokens: int, size: int, bank_dtype: BankDtype) -> int:
     """Bytes that the bank takes for `size` test examples of this many tokens, at most.
 
-    Each matrix's gradients in the form that is cheaper to score, and an embedding's touched rows.
+    Each matrix's gradients in the form that is cheaper to score, an embedding's touched rows, and of one tied to a head
+    the head's token factors. A matrix that turns out to need autograd one example at a time takes more.
     """
     total = 0
     for name, parameter in selection.parameters.items():
         itemsize = parameter.element_size()
         if name in selection.tables:
-            total += size * tokens * parameter.shape[1] * itemsize
+            rows, width = parameter.shape
+            of_token = width + (rows + width if name in selection.tied else 0)
+            total += size * tokens * of_token * itemsize
         elif parameter.dim() == 2:
             shape = parameter.shape[0], parameter.shape[1]
             form = cheaper_form(shape, tokens, size)

@@ -18,6 +18,8 @@ class Selection:
     trainable: int
     tables: frozenset[str]
     """Those that embeddings hold: their gradients touch few rows."""
+    tied: frozenset[str]
+    """Those of the tables that are linear heads too: their gradients touch every row."""
 
     @property
     def attributed(self) -> int:
@@ -50,10 +52,14 @@ def select_parameters(model: nn.Module, wanted: ParameterFilter | None) -> Selec
         cause = "every parameter is frozen" if not trainable else "the filter leaves none"
         raise GradientError(f"no parameter to attribute: {cause} (requires_grad, parameters=)")
     embedded = {p for module, _, p in owners(model) if isinstance(module, nn.Embedding)}
+    linear = {p for module, _, p in owners(model) if isinstance(module, nn.Linear)}
     return Selection(
         parameters=chosen,
         trainable=sum(parameter.numel() for parameter in trainable.values()),
         tables=frozenset(name for name, parameter in chosen.items() if parameter in embedded),
+        tied=frozenset(
+            name for name, parameter in chosen.items() if parameter in embedded & linear
+        ),
     )
 
 

@@ -163,12 +163,12 @@ class DenseGradient:
         return self.values.shape[0]
 
     def flat(self) -> Tensor:
-        """[B, P]."""
-        return self.values.flatten(1)
+        """[B, P]; of a parameter that is one number, P is 1."""
+        return self.values.reshape(self.batch_size, -1)
 
     def squared_norm(self) -> Tensor:
         """[B] float64."""
-        rows = self.values.flatten(1, -2) if self.values.dim() > 2 else self.values.unsqueeze(1)
+        rows = self.values.flatten(1, -2) if self.values.dim() > 2 else self.flat().unsqueeze(1)
         return sum_of_squares(rows)
 
     def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:

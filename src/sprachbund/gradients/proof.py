@@ -27,16 +27,25 @@ def random_weights(size: int, device: torch.device) -> Tensor:
 
 
 def few_of(batch: Batch) -> dict[str, Tensor]:
-    """The first and the last example of the batch, or its only one twice.
+    """The shortest and the longest example of the batch, so that one is padded if any is; its only one twice.
 
     What is wrong with a rule is wrong with two examples, too; but alone no gradient can be given to the wrong example.
     """
     size = batch_size(batch)
     positions = [0, size - 1]
+    if has_padding(batch):
+        length_B = batch["attention_mask"].sum(1)
+        positions = [int(length_B.argmin()), int(length_B.argmax())]
     return {
         name: value[positions] if value.shape[:1] == (size,) else value
         for name, value in batch.items()
     }
+
+
+def has_padding(batch: Batch) -> bool:
+    """Whether the attention mask leaves out any token."""
+    mask = batch.get("attention_mask")
+    return mask is not None and mask.dim() == 2 and not bool(mask.all())
 
 
 class Comparison:

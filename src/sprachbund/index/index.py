@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.batching import Batcher
 from sprachbund.data.corpus import Corpus
-from sprachbund.errors import InfluenceError
+from sprachbund.errors import InfluenceError, StudyError
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Batch
 from sprachbund.gradients.pairwise import Similarity
@@ -25,6 +25,7 @@ from sprachbund.index.files import IndexFiles, load
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.sketch import SignSketch
 from sprachbund.modeling import encode, load_checkpoint, load_tokenizer
+from sprachbund.runs.checkpoint_files import content_fingerprint
 
 _CANDIDATES_PER_RESULT = 5
 
@@ -87,7 +88,8 @@ class Index:
             similarity: "cosine" or "dot", of the compressed gradients.
             step: the checkpoint, by default the last.
 
-        Raises: InfluenceError for a step without checkpoint; GradientError as attribution does.
+        Raises: InfluenceError for a step without checkpoint; StudyError if the checkpoint is not the one that was
+            indexed; GradientError as attribution does.
         """
         step = self._known(step)
         model, _ = self._model(step)
@@ -168,7 +170,12 @@ class Index:
 
     def _model(self, step: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if step not in self._models:
-            path = Path(self._about["checkpoints"][self.steps.index(step)]["path"])
+            checkpoint = self._about["checkpoints"][self.steps.index(step)]
+            path = Path(checkpoint["path"])
+            if path.is_dir() and content_fingerprint(path) != checkpoint["content"]:
+                raise StudyError(
+                    f"{path}: not the checkpoint that {self.path} was made from; remove the index and build it again"
+                )
             model = load_checkpoint(path, self.train.labels, self._about["max_length"])
             self._models = {step: (model, load_tokenizer(path))}  # one at a time: they are large
         return self._models[step]

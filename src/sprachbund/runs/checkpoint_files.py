@@ -21,6 +21,18 @@ from sprachbund.errors import RunError
 
 TRAINER_STATE = "trainer_state.json"
 TRAINING_ARGUMENTS = "training_args.bin"
+_WEIGHTS = ("model", "pytorch_model", "config")
+_TOKENS = (
+    "tokenizer",
+    "sentencepiece",
+    "spiece",
+    "vocab",
+    "merges",
+    "special_tokens",
+    "added_tokens",
+)
+_CONTENT = (*_WEIGHTS, *_TOKENS)
+"""How the names of the files begin that a model's predictions depend on."""
 SCHEDULER = "scheduler.pt"
 
 
@@ -239,7 +251,7 @@ def content_fingerprint(folder: Path) -> str:
     """A short hash of the weights, tokenizer and configuration in a model's folder."""
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(("model", "pytorch_model", "tokenizer", "config")):
+        if file.name.startswith(_CONTENT):
             digest.update(file.name.encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "blake2b").digest())
