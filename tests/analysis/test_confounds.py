@@ -61,11 +61,30 @@ def test_shares_by_label_are_those_of_a_ranking_of_these_examples_alone(sign: st
 
 def test_a_stratum_that_is_too_small_is_refused_and_left_out_of_the_controls() -> None:
     matrix = normal()
-    with pytest.raises(InfluenceError, match=r"k is 31, but test example .* has only 30"):
+    with pytest.raises(InfluenceError, match=r"k is 31, but no test example has more than 30"):
         share_by_label(matrix, 31)
     found = lifts_after_controls(matrix, properties(), 31)
     assert "same label" not in found["control"].values
-    assert "has only 30" in found.attrs["left_out"][0]
+    assert "has more than 30" in found.attrs["left_out"][0]
+
+
+def test_test_examples_with_a_rare_label_are_left_out_of_a_stratum_and_counted() -> None:
+    matrix = normal()
+    labels = matrix["train_label"].values.copy()
+    rare = str(matrix["test_label"].values[0])
+    (positions,) = np.nonzero(labels == rare)
+    labels[positions[4:]] = "other"
+    matrix = matrix.assign_coords(train_label=("train", labels))
+    k, is_rare = 5, matrix["test_label"].values == rare
+    found = share_by_label(matrix, k)["share_percent"].sel(label="same label")
+    np.testing.assert_array_equal(found.isnull().all("train_language"), is_rare)
+    assert float(found.isel(test=np.flatnonzero(~is_rare)).sum("train_language").min()) == 100
+    lifts = lifts_after_controls(matrix, properties(), k)
+    (line,) = lifts.attrs["left_out"]
+    assert line.startswith(f"{is_rare.sum()} of {len(is_rare)} test examples under “same label”")
+    remaining = remaining_lift({0: lifts})
+    assert remaining.attrs["left_out"] == (line,)
+    assert remaining["mean"].sel(control="same label").notnull().any()
 
 
 def test_label_agreement_is_a_count_against_chance() -> None:

@@ -79,6 +79,13 @@ def test_a_change_is_against_the_same_seed() -> None:
     assert values(deviation, mix="less", test_language="en") == pytest.approx(np.std([-50, 0], ddof=1))  # fmt: skip
 
 
+def test_where_two_mixes_are_right_alike_there_is_no_interval() -> None:
+    found = accuracy_change(CORRECT, "all").sel(mix="all")
+    assert found["mean"].values.tolist() == [0, 0]
+    assert np.isnan(found["low"]).all()
+    assert np.isnan(found["high"]).all()
+
+
 def test_intervals_are_paired_by_test_example() -> None:
     """Mixes that are wrong about nearly the same examples: their difference is surer than either accuracy."""
     rng = np.random.default_rng(0)

@@ -91,3 +91,16 @@ def test_token_losses_are_the_models_own(name):
     for position in range(3):
         alone = oracle.alone(batch, position)
         torch.testing.assert_close(task_loss(model, alone)[0], model(**alone).loss)
+
+
+@pytest.mark.parametrize("experts", ["grouped_mm", "batched_mm"])
+def test_experts_by_the_kernels_that_users_get(experts):
+    """The suite above takes the plain loop over experts, as the default kernels know no double precision."""
+    model = ARCHITECTURES["mixtral"].model(torch.float32)
+    model.set_experts_implementation(experts)
+    assert model.config._experts_implementation == experts
+    train, test = (collate(builders.examples(n, seed=n), "mixtral") for n in (7, 5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SprachbundWarning)  # no slow path
+        found = pairwise_influence(model, [train], [test])
+    assert oracle.relative_error(found, oracle.influence(model, [train], [test])) < 1e-5

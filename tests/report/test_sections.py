@@ -54,7 +54,7 @@ def test_a_planted_preference_for_the_own_language_is_found() -> None:
     assert "24 test examples in languages trained on, " in section.findings[0]
     assert "(chance 50.0%): that is above chance" in section.findings[0]
     assert section.findings[1].startswith("By a permutation test all 4 language pairs differ")
-    assert section.findings[1].endswith(": 2 above, 2 below.")
+    assert ": 2 above, 2 below; the interval excludes chance in 4 of them" in section.findings[1]
 
 
 def test_noise_is_said_to_be_no_finding() -> None:
@@ -151,7 +151,7 @@ def confounds(none: tuple[float, float], controlled: tuple[float, float]) -> pd.
         for tag, lift in zip(("en", "de"), lifts, strict=True)
     ]
     frame = pd.DataFrame(rows)
-    frame = frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.1)
+    frame = frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.1, compared_with="none")
     frame["remaining_percent"] = [
         100 * (row["mean"] - 1) / (plain - 1) if abs(plain - 1) > 0.1 else np.nan
         for row, plain in zip(rows, none * 2, strict=True)
@@ -169,6 +169,15 @@ def test_the_control_that_takes_most_is_named_with_what_remains() -> None:
     assert "differs from chance in all 2 languages" in section.findings[0]
     assert "“gradient norm”: the median of what remains is 26%" in section.findings[0]
     assert "still excludes chance in 1 of the 2 languages" in section.findings[0]
+
+
+def test_a_control_of_one_checkpoint_is_not_held_against_the_effect_of_all() -> None:
+    frame = confounds((2.0, 3.0), (1.5, 2.5))
+    one = frame[frame["control"] == "gradient_norm"].assign(
+        control="without head", compared_with="none, checkpoint 9", remaining_percent=[np.nan, 1.0]
+    )
+    section = explanations(with_tables(confounds=pd.concat([frame, one])))
+    assert "takes most is “gradient norm”" in section.findings[0]
 
 
 def test_without_an_effect_there_is_nothing_to_explain() -> None:

@@ -114,12 +114,30 @@ def dynamics(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
     for name, course in {"alone": alone, "running": running}.items():
         values = {s: own_and_cross_values(course(run, measure)) for s, run in runs.items()}
         parts[name] = combine_seeds(values, expected, PERCENT)
-    joined = xr.concat(
-        list(parts.values()), dim="scores", join="outer", combine_attrs="override"
-    ).assign_coords(scores=list(parts), expected_percent=expected)
-    first = next(iter(runs.values())).dataset
-    epoch = first["epoch"].sel(checkpoint=joined["checkpoint"]).values
-    return joined.assign_coords(epoch=("checkpoint", epoch)).assign_attrs(k=k, sign=sign)
+    joined = _over_checkpoints(runs, parts).assign_coords(expected_percent=expected)
+    return joined.assign_attrs(k=k, sign=sign)
+
+
+def by_checkpoint(
+    runs: Runs,
+    measure: Callable[[xr.DataArray], xr.DataArray],
+    bounds: tuple[float, float] = UNBOUNDED,
+) -> xr.Dataset:
+    """Any measure of a score matrix in the course of fine-tuning, with intervals.
+
+    `measure` takes scores [test, train] and keeps the test examples: `partial(top_shares, ks=(10, 100))`, `mass_share`,
+    `mean_influence`, ... `bounds` are the least and the greatest value that it can have.
+
+    Returns: what `combine_seeds` returns, [scores, checkpoint, ...]: `scores` is "alone" (each checkpoint's own) or
+    "running" (their weighted sum so far; NaN before the first that counts), with `epoch`.
+    Raises: InfluenceError if the runs have other checkpoints.
+    """
+    parts = {}
+    for name, course in {"alone": alone, "running": running}.items():
+        values = {seed: course(run, measure) for seed, run in runs.items()}
+        first = next(iter(values.values()))
+        parts[name] = combine_seeds(values, first.coords.get("expected_percent", 0.0), bounds)
+    return _over_checkpoints(runs, parts)
 
 
 def learning(runs: Runs) -> xr.Dataset:
@@ -142,9 +160,6 @@ def learning(runs: Runs) -> xr.Dataset:
 
 def reinforcement(runs: Runs, ks: Sequence[int] = (100,)) -> xr.Dataset:
     """How many proponents from other languages repeat the own language's; see `reinforcement_rate`.
-
-    The counts are averaged over runs, so that the intervals are for other test examples; what
-    differs between runs is beside them.
 
     Returns: as `reinforcement_rate`, and `seed_standard_deviation` of `excess_percent`.
     Raises: InfluenceError if the training data is not parallel.
@@ -240,6 +255,14 @@ def relations(runs: Runs, distances: xr.Dataset, k: int = 100) -> xr.Dataset:
     return joined.assign_coords(measure=list(matrices)).assign_attrs(k=k)
 
 
+def _over_checkpoints(runs: Runs, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """What was found of the scores alone and of their running sum, along `scores`."""
+    joined = xr.concat(list(parts.values()), dim="scores", join="outer", combine_attrs="override")
+    first = next(iter(runs.values())).dataset
+    epoch = first["epoch"].sel(checkpoint=joined["checkpoint"]).values
+    return joined.assign_coords(scores=list(parts), epoch=("checkpoint", epoch))
+
+
 def _share_of_top(scores: xr.DataArray, k: int, sign: Sign) -> xr.DataArray:
     return top_shares(scores, (k,), sign).isel(k=0, drop=True)
 
@@ -247,11 +270,10 @@ def _share_of_top(scores: xr.DataArray, k: int, sign: Sign) -> xr.DataArray:
 def _pooled(
     counts: Mapping[int, xr.Dataset], rate: Callable[[xr.Dataset], xr.Dataset], name: str
 ) -> xr.Dataset:
-    """The rate of the mean counts, and the deviation of the rate called `name` between runs."""
+    """The rate over all runs, and the deviation of the rate called `name` between them."""
     stacked = xr.concat(list(counts.values()), "run", join="exact", combine_attrs="override")
     rates = xr.concat([rate(one)[name] for one in counts.values()], dim="run")
-    pooled = stacked.mean("run", skipna=False, keep_attrs=True)
-    return rate(pooled).assign(seed_standard_deviation=_spread(rates))
+    return rate(stacked).assign(seed_standard_deviation=_spread(rates))
 
 
 def _spread(values: xr.DataArray) -> xr.DataArray:

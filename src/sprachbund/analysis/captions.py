@@ -1,5 +1,7 @@
 """What a reader must know of a table: how many test examples, which runs, what the interval is."""
 
+from collections.abc import Iterable
+
 import xarray as xr
 
 from sprachbund.analysis.answers import Runs
@@ -11,7 +13,7 @@ def caption(what: str, found: xr.Dataset, runs: Runs, chance: str) -> str:
 
     `chance` says what the level of chance is, or is empty where there is none.
     """
-    parts = [f"{what}.", f"{_tests(found, runs)}; {_seeds(runs)}."]
+    parts = [f"{what}.", f"{_tests(found, runs)}; {seeds_of(runs)}."]
     if _has_interval(found):
         parts.append(
             "In brackets: 95 percent bootstrap-t intervals, clustered by item and group"
@@ -19,15 +21,22 @@ def caption(what: str, found: xr.Dataset, runs: Runs, chance: str) -> str:
         )
     if chance:
         parts.append(f"Chance: {chance}.")
+    if found.attrs.get("left_out"):
+        parts.append(f"Left out: {'; '.join(map(str, found.attrs['left_out']))}.")
     return " ".join(parts)
+
+
+def guessing(n_labels: int) -> str:
+    """The accuracy of a guess among so many labels, in a sentence."""
+    return f"Chance: {100 / n_labels:.1f} percent, a guess among {n_labels} labels."
 
 
 def _tests(found: xr.Dataset, runs: Runs) -> str:
     dataset = next(iter(runs.values())).dataset
-    total = f"{dataset.sizes['test']:,} test examples"
     if "n_test" not in found.coords:
-        return total
-    text = f"{total}, {spread_of(found['n_test'].values.ravel().tolist())} a language"
+        return f"{dataset.sizes['test']:,} test examples"
+    counts = [int(n) for n in _with_a_value(found)]
+    text = f"{sum(counts):,} test examples, {spread_of(counts) if counts else 'none'} a language"
     if "n_clusters" not in found:
         return text
     clusters = found["n_clusters"].where(found["n_clusters"] > 0).max(
@@ -37,7 +46,16 @@ def _tests(found: xr.Dataset, runs: Runs) -> str:
     return f"{text} in {spread_of(known)} clusters" if known else f"{text}, none with a value"
 
 
-def _seeds(runs: Runs) -> str:
+def _with_a_value(found: xr.Dataset) -> Iterable[int]:
+    """The number of test examples of each language that the table says anything of: zero-shot ones may have no row."""
+    first = found[next(iter(found.data_vars))]
+    is_known = first.notnull().any([dim for dim in first.dims if dim != "test_language"])
+    counts: Iterable[int] = found["n_test"].values[is_known.values].tolist()
+    return counts
+
+
+def seeds_of(runs: Runs) -> str:
+    """ "3 seeds (0, 1, 2)"."""
     seeds = ", ".join(str(seed) for seed in sorted(runs))
     return f"{len(runs)} seeds ({seeds})" if len(runs) > 1 else f"1 seed ({seeds})"
 
@@ -49,4 +67,4 @@ def _has_interval(found: xr.Dataset) -> bool:
 
 
 def _joins_seeds(found: xr.Dataset, runs: Runs) -> bool:
-    return len(runs) > 1 and "signs_agree" in found
+    return len(runs) > 1 and ("signs_agree" in found or "excess_percent" in found)

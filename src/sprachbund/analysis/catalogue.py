@@ -43,6 +43,7 @@ def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list
     made |= {
         "mean influence": partial(influences.mean_influence_tables, runs),
         "dynamics": partial(influences.dynamics_tables, runs, k),
+        "measures by checkpoint": partial(influences.checkpoints_tables, runs, k),
         "learning curves": partial(influences.learning_tables, runs),
         "reinforcement": partial(explanations.reinforcement_tables, runs, k),
         "translation retrieval": partial(explanations.retrieval_tables, runs, k),

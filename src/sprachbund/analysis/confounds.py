@@ -50,13 +50,21 @@ def share_by_label(scores: xr.DataArray, k: int = 100, sign: Sign = "proponents"
 
     Returns: [label, test, train_language], `label` "same label" or "another label":
     `share_percent`, sums to 100 over languages, and `expected_percent`, the language's share of
-    the training examples that were ranked.
-    Raises: InfluenceError if fewer than k training examples have, or have not, a test example's
-    label.
+    the training examples that were ranked. NaN for a test example with fewer than k training
+    examples of a kind; the attribute `left_out` counts them.
+    Raises: InfluenceError if that is so of all of them.
     """
     same_MN = _same_label(scores)
-    parts = [_among(scores, allowed, k, sign) for allowed in (same_MN, ~same_MN)]
-    return xr.concat(parts, dim="label").assign_coords(label=[SAME_LABEL, OTHER_LABEL])
+    strata = {SAME_LABEL: same_MN, OTHER_LABEL: ~same_MN}
+    parts = [_among(scores, allowed, k, sign) for allowed in strata.values()]
+    too_few = {name: int((allowed.sum(axis=1) < k).sum()) for name, allowed in strata.items()}
+    left_out = tuple(
+        f"{count} of {len(same_MN)} test examples under “{name}”, with fewer than {k} such training examples"
+        for name, count in too_few.items()
+        if count
+    )
+    found = xr.concat(parts, dim="label").assign_coords(label=list(strata))
+    return found.assign_attrs(left_out=left_out)
 
 
 def without_language_means(scores: xr.DataArray) -> xr.DataArray:
@@ -118,6 +126,7 @@ def lifts_after_controls(
     except InfluenceError as error:
         left_out.append(f"label strata: {error}")
     else:
+        left_out += strata.attrs["left_out"]
         by_label = lift(strata["share_percent"].assign_coords(expected_percent=_chance(strata)))
         lifts |= {str(name): by_label.sel(label=name, drop=True) for name in strata["label"].values}
     parts = [found.drop_vars("expected_percent", errors="ignore") for found in lifts.values()]
@@ -146,7 +155,9 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     certain = (plain["low"] > _LEVEL_OF_CHANCE) | (plain["high"] < _LEVEL_OF_CHANCE)
     excess = (plain["mean"] - _LEVEL_OF_CHANCE).where(certain)
     remaining = 100.0 * (found["mean"] - _LEVEL_OF_CHANCE) / excess
-    return found.assign(remaining_percent=remaining.transpose(*found["mean"].dims))
+    return found.assign(remaining_percent=remaining.transpose(*found["mean"].dims)).assign_coords(
+        compared_with=("control", compared_with)
+    )
 
 
 def _all_controlled(
@@ -177,12 +188,12 @@ def _among(
 ) -> xr.Dataset:
     """Shares of the top k of those training examples that are allowed for a test example."""
     available_M = allowed_MN.sum(axis=1)
-    if available_M.min() < k:
-        test = scores["test"].values[int(available_M.argmin())]
+    if available_M.max() < k:
         raise InfluenceError(
-            f'k is {k}, but test example "{test}" has only {available_M.min()} training examples '
+            f"k is {k}, but no test example has more than {available_M.max()} training examples "
             "in one of the label strata; lower k"
         )
+    is_enough_M = xr.DataArray(available_M >= k, dims="test")
     values = scores.transpose("test", "train")
     last = -np.inf if sign == "proponents" else np.inf
     chosen = values.copy(data=np.where(allowed_MN, values.values, last))
@@ -190,9 +201,12 @@ def _among(
     shares = shares_of_ranking(first, scores["train_language"], (k,)).isel(k=0, drop=True)
     codes_N, languages = language_codes(scores["train_language"])
     member_NL = np.equal.outer(codes_N, np.arange(len(languages))).astype(np.float64)
-    expected: Any = 100.0 * allowed_MN.astype(np.float64) @ member_NL / available_M[:, None]
+    expected: Any = (
+        100.0 * allowed_MN.astype(np.float64) @ member_NL / np.maximum(available_M, 1)[:, None]
+    )
     shares = shares.drop_vars("expected_percent")
-    return xr.Dataset({"share_percent": shares, "expected_percent": shares.copy(data=expected)})
+    found = xr.Dataset({"share_percent": shares, "expected_percent": shares.copy(data=expected)})
+    return found.where(is_enough_M)
 
 
 def _chance(strata: xr.Dataset) -> xr.DataArray:

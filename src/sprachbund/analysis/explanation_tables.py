@@ -78,7 +78,7 @@ def label_agreement_tables(runs: Runs, k: int) -> list[Table]:
 def confounds_tables(runs: Runs, k: int, given: Given, parts: Decompositions) -> list[Table]:
     found = answers.confounds(runs, k, given=given, decompositions=parts)
     what = f"Lift of each training language in the top {k} proponents after each control"
-    columns = (*ESTIMATE, "remaining_percent", *COUNTS)
+    columns = (*ESTIMATE, "remaining_percent", "compared_with", *COUNTS)
     return [
         Table(
             "confounds",

@@ -1,11 +1,18 @@
 """Tables of whose examples are relied on, and of how that changes in the course of training."""
 
+from functools import partial
+
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, usual_ks
+from sprachbund.analysis.listings import SIGNS
+from sprachbund.analysis.measures import mass_share, mean_influence, top_shares
+from sprachbund.analysis.statistics import PERCENT
 from sprachbund.analysis.table import Cell, Layout, Table, tidy
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
@@ -96,6 +103,42 @@ def dynamics_tables(runs: Runs, k: int) -> list[Table]:
             Layout(["scores", "relation", "checkpoint"], MEAN, "test_language"),
         )
     ]
+
+
+def checkpoints_tables(runs: Runs, k: int) -> list[Table]:
+    """Every measure of whose examples are relied on, by checkpoint: shares for several k, mass, mean influence."""
+    ks, frames, found = usual_ks(runs, k), [], xr.Dataset()
+    for sign in SIGNS:
+        found = answers.by_checkpoint(runs, partial(top_shares, ks=ks, sign=sign), PERCENT)
+        frames += [
+            _by_checkpoint(found.sel(k=one, drop=True), f"share of the top {one}", sign)
+            for one in ks
+        ]
+        mass = answers.by_checkpoint(runs, partial(mass_share, sign=sign), PERCENT)
+        frames.append(_by_checkpoint(mass, "share of the mass", sign))
+    mean = answers.by_checkpoint(runs, mean_influence)
+    frames.append(_by_checkpoint(mean, "mean influence", ""))
+    frame = pd.concat(frames, ignore_index=True).dropna(subset="mean")
+    what = "Shares by training language, percent, and mean influence by checkpoint, of each alone and of the running sum"
+    rows = ["measure", "sign", "scores", "checkpoint", "test_language"]
+    return [
+        Table(
+            "measures_by_checkpoint",
+            caption(what, found, runs, "expected percent; 0 for the mean influence"),
+            frame,
+            Layout(rows, MEAN_2, "train_language"),
+        )
+    ]
+
+
+def _by_checkpoint(found: xr.Dataset, measure: str, sign: str) -> pd.DataFrame:
+    first = ("scores", "checkpoint", *PAIR)
+    frame = tidy(found, first, ("epoch", *ESTIMATE, "expected_percent", *COUNTS))
+    frame.insert(0, "measure", measure)
+    frame.insert(1, "sign", sign)
+    if "expected_percent" not in frame:
+        return frame.assign(expected_percent=np.nan, lift=np.nan)
+    return frame.assign(lift=frame["mean"] / frame["expected_percent"])
 
 
 def learning_tables(runs: Runs) -> list[Table]:

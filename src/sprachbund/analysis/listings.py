@@ -6,6 +6,7 @@ from typing import get_args
 import pandas as pd
 import xarray as xr
 
+from sprachbund.analysis.captions import guessing, seeds_of
 from sprachbund.analysis.dynamics import own_share, share_by_checkpoint
 from sprachbund.analysis.seeds import over_seeds
 from sprachbund.analysis.sharing import language_share
@@ -25,13 +26,14 @@ def listings(
     Raises: InfluenceError if k exceeds the training set.
     """
     tables: list[Table] = []
+    tests = _counted(influences)
     for sign in SIGNS:
         tables += _sharing(influences, k, sign)
     tables.append(
         Table(
             "own_language_share",
             f"Percentage of the top {k} of each checkpoint alone that is in the test example's own "
-            "language, by seed and sign; expected percent is chance.",
+            f"language, by seed and sign; expected percent is chance. {tests}",
             own_language_table(influences, k),
             Layout(["seed", "sign", "checkpoint"], _SHARE, "test_language"),
         )
@@ -39,13 +41,17 @@ def listings(
     tables.append(
         Table(
             "top_examples",
-            f"The first {examples} proponents and opponents of each test example, in full.",
+            f"The first {examples} proponents and opponents of each test example, in full. {tests}",
             top_examples_table(influences, examples),
         )
     )
     if accuracy is not None:
         shown = {"accuracy": Cell("accuracy", digits=3)}
-        caption = "Accuracy by seed, checkpoint and language, as fine-tuning measured it."
+        labels = set(next(iter(influences.values())).dataset["train_label"].values.tolist())
+        caption = (
+            "Accuracy by seed, checkpoint and language, as fine-tuning measured it on the examples for evaluation "
+            f"(their number is in the table); {seeds_of(influences)}. {guessing(len(labels))}"
+        )
         layout = Layout(["seed", "checkpoint"], shown, "language")
         tables.append(Table("accuracy", caption, accuracy, layout))
     return tables
@@ -102,17 +108,22 @@ def _sharing(influences: Mapping[int, Influence], k: int, sign: Sign) -> list[Ta
         Table(
             f"sharing_{sign}",
             f"{what}, by seed, averaged over the test examples of a language; the last row is "
-            "chance.",
+            f"chance. {_counted(influences)}",
             _by_seed(shares),
             Layout(["seed", "test_language"], _SHARE, "train_language", "expected_percent"),
         )
     ]
     if len(shares) > 1:
         layout = Layout(["test_language"], _SHARE, "train_language", "expected_percent")
-        caption = f"{what}, mean over {len(shares)} seeds; the last row is chance."
+        caption = f"{what}, mean over seeds; the last row is chance. {_counted(influences)}"
         name = f"sharing_{sign}_over_seeds"
         tables.append(Table(name, caption, _over_seeds(over_seeds(shares)), layout))
     return tables
+
+
+def _counted(influences: Mapping[int, Influence]) -> str:
+    n_test = next(iter(influences.values())).dataset.sizes["test"]
+    return f"{n_test:,} test examples; {seeds_of(influences)}."
 
 
 def _by_seed(shares: Mapping[int, xr.DataArray]) -> pd.DataFrame:

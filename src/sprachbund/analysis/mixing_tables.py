@@ -8,7 +8,7 @@ import xarray as xr
 
 from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
-from sprachbund.analysis.captions import caption
+from sprachbund.analysis.captions import caption, guessing
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR
 from sprachbund.analysis.mixes import Sweep
 from sprachbund.analysis.mixing import (
@@ -69,13 +69,15 @@ def _accuracies(measured: Measured) -> list[Table]:
     found, study = accuracy(measured.correct), measured.sweep.study.name
     change = accuracy_change(measured.correct, study)
     columns = [name for name in ESTIMATE if name != "signs_agree"]
+    labels = set(next(iter(measured.correct.values()))["test_label"].values.tolist())
     less = f"less that of the mix {study}, {_POINTS}"
     changes = tidy(change, _OF_MIX, (*ESTIMATE, *COUNTS))
     by_mix = Layout(["mix"], MEAN_2, "test_language")
     tables = [
         Table(
             "mixing_accuracy",
-            _caption("Accuracy of each mix by test language, percent", found, measured),
+            _caption("Accuracy of each mix by test language, percent", found, measured)
+            + f" {guessing(len(labels))}",
             tidy(found, _OF_MIX, (*columns, *COUNTS)),
             Layout(["mix"], MEAN, "test_language"),
         ),

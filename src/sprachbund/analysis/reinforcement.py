@@ -17,6 +17,7 @@ import xarray as xr
 from sprachbund.analysis.labels import example_coords
 from sprachbund.analysis.measures import KS, check_ks, ranking
 from sprachbund.analysis.parallel import Codes, Flags, Parallel, find_translations
+from sprachbund.analysis.seeds import join_seeds
 from sprachbund.analysis.statistics import PERCENT, ratio_intervals
 
 
@@ -53,25 +54,35 @@ def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:
 def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     """Percentage of the proponents from another language that are reinforcing, by language pair.
 
-    `counts` as `reinforcement` returns them. The rest are complementary. All proponents of a
-    language pair count alike: a test example with many of them counts more than one with few.
+    `counts` as `reinforcement` returns them, or those of several runs along `run`: then the rate is that of their
+    mean counts, and the intervals are for other test examples and other seeds (`join_seeds`). The rest are
+    complementary. All proponents of a language pair count alike: a test example with many of them counts more than
+    one with few.
 
     Returns: [k, test_language, train_language], percent: `reinforcing_percent`, `expected_percent`
     (drawn at random), `excess_percent` (the difference, in percentage points), and `_low` and
     `_high` of the first and the last (see `ratio_intervals`). NaN for the own language, for
     pairs without common items, and where no proponent is from the language.
     """
-    total = counts["reinforcing"] + counts["complementary"]
-    excess = counts["reinforcing"] - counts["expected_reinforcing"]
+    runs = counts if "run" in counts.dims else counts.expand_dims("run")
+    total = runs["reinforcing"] + runs["complementary"]
+    excess = runs["reinforcing"] - runs["expected_reinforcing"]
     rates = {
-        "reinforcing_percent": ratio_intervals(100.0 * counts["reinforcing"], total, PERCENT),
-        "expected_percent": ratio_intervals(100.0 * counts["expected_reinforcing"], total, PERCENT),
-        "excess_percent": ratio_intervals(100.0 * excess, total, (-100.0, 100.0)),
+        "reinforcing_percent": _rate(runs["reinforcing"], total, PERCENT),
+        "expected_percent": _rate(runs["expected_reinforcing"], total, PERCENT),
+        "excess_percent": _rate(excess, total, (-100.0, 100.0)),
     }
     variables = {name: rate["mean"] for name, rate in rates.items()}
     for name in ("reinforcing_percent", "excess_percent"):
         variables |= {f"{name}_{limit}": rates[name][limit] for limit in ("low", "high")}
     return xr.Dataset(variables, attrs=counts.attrs)
+
+
+def _rate(found: xr.DataArray, total: xr.DataArray, bounds: tuple[float, float]) -> xr.Dataset:
+    """Percentage with its interval, of counts [run, ...]."""
+    percent = 100.0 * found
+    means = percent.mean("run", skipna=False), total.mean("run", skipna=False)
+    return join_seeds(ratio_intervals(means[0], means[1], bounds), percent, total, bounds)
 
 
 def _counts(data: Parallel, first_MR: Codes) -> npt.NDArray[np.float64]:

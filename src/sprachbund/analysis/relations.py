@@ -26,12 +26,13 @@ _ROUNDING = 1e-10
 def relations(
     matrix: xr.DataArray, distances: xr.Dataset, n_permutations: int = 9999, *, seed: int = 0
 ) -> xr.Dataset:
-    """`mantel` for each of several distances; those without a test are named in `left_out`.
+    """`mantel` for each of several distances.
 
     `distances` has variables [language, other_language], as `sprachbund.data.distances` reads them.
 
     Returns: what `mantel` returns, along `distance`, and `q_value` (Benjamini-Hochberg over the
-    distances); attribute `left_out`, one line for each distance that says why.
+    distances); attribute `left_out`, a line with the reason for each distance without a test, and
+    for each language that a distance lacks.
     Raises: InfluenceError if no distance can be tested.
     """
     found: dict[str, xr.Dataset] = {}
@@ -41,6 +42,9 @@ def relations(
             found[str(name)] = mantel(matrix, distance, n_permutations, seed=seed)
         except InfluenceError as error:
             left_out.append(f"{name}: {error}")
+        else:
+            missing = found[str(name)].attrs["left_out"]
+            left_out += [f"{name}: {language} is not known or has no value" for language in missing]
     if not found:
         raise InfluenceError(
             "; ".join(left_out) or "no distances between the languages are given: name a file"

@@ -88,6 +88,35 @@ def combine_seeds(
     ).assign_attrs(n_seeds=len(seeds))
 
 
+def join_seeds(
+    interval: xr.Dataset,
+    numerator: xr.DataArray,
+    denominator: xr.DataArray,
+    bounds: tuple[float, float] = UNBOUNDED,
+    *,
+    level: float = 0.95,
+) -> xr.Dataset:
+    """The interval of a ratio of means over runs, widened by the deviation between the runs.
+
+    `numerator` and `denominator` are [run, ..., test, ...], `interval` what `ratio_intervals` finds for their means
+    over the runs. As in `combine_seeds`, for the ratio's linear approximation in each run: its value plus each test
+    example's residual over the mean denominator.
+
+    Returns: `interval` with other `low` and `high`; the same for a single run.
+    """
+    bottom = by_test_language(denominator)
+    ratio = by_test_language(numerator) / bottom.where(bottom > 0)
+    language = denominator["test_language"]
+    of_example = ratio.sel(test_language=language), bottom.sel(test_language=language)
+    values = of_example[0] + (numerator - of_example[0] * denominator) / of_example[1]
+    radius = _radius(values.transpose(*numerator.dims), ratio, level)
+    mean = interval["mean"]
+    return interval.assign(
+        low=(mean - np.hypot(mean - interval["low"], radius)).clip(*bounds),
+        high=(mean + np.hypot(interval["high"] - mean, radius)).clip(*bounds),
+    )
+
+
 @contextmanager
 def quiet_about_signs() -> Iterator[None]:
     """Without the warning, where the sign of an effect is not asked or a column of its own says it."""

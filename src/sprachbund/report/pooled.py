@@ -64,8 +64,8 @@ def reinforcing(runs: Runs, k: int) -> dict[str, float]:
     Raises: InfluenceError if the training data is not parallel.
     """
     counts = [reinforcement(run.total(), (k,)).isel(k=0) for run in runs.values()]
-    averaged = xr.concat(counts, "run", join="exact", combine_attrs="override").mean("run")
-    total = averaged.sum("train_language").expand_dims(train_language=[_ALL])
+    stacked = xr.concat(counts, "run", join="exact", combine_attrs="override")
+    total = stacked.sum("train_language").expand_dims(train_language=[_ALL])
     rate = reinforcement_rate(_as_one_language(total)).isel(test_language=0, train_language=0)
     return {str(name): float(found) for name, found in rate.data_vars.items()}
 

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from sprachbund.report.formatting import portion
-from sprachbund.report.rows import Row
+from sprachbund.report.rows import Row, rows_of
 
 FALSE_DISCOVERY_RATE = 0.05
 
@@ -22,28 +22,37 @@ def against_chance(low: float, high: float, chance: float) -> str:
 
 
 def cells_that_differ(frame: pd.DataFrame, what: str = "language pair") -> str:
-    """How many cells of a table differ from chance by their q values, above and below."""
+    """How many cells of a table differ from chance by their q values, above and below, and how many by interval too.
+
+    The permutation test is of these runs and test examples; the interval is for others too.
+    """
     known = frame[frame["q_value"].notna()]
     if known.empty:
         return "The language pairs are not tested: no training examples could exchange their languages."
     found = that_differ(known)
     above = int((found["mean"] > found["expected_percent"]).sum())
     sides = f": {above:,} above, {len(found) - above:,} below" * (not found.empty)
+    certain = (found["low"] > found["expected_percent"]) | (
+        found["high"] < found["expected_percent"]
+    )
+    rest = f"; the interval excludes chance in {int(certain.sum()):,} of them" * (not found.empty)
+    split = int((known["q_value"] <= FALSE_DISCOVERY_RATE).sum()) - len(found)
+    rest += f"; {split:,} more not counted, as seeds disagree in sign" * (split > 0)
     return (
         f"By a permutation test {portion(len(found), len(known), what)} "
         f"{'differs' if len(found) < 2 else 'differ'} from chance at a false discovery rate of "
-        f"{100 * FALSE_DISCOVERY_RATE:.0f}% (Benjamini-Hochberg){sides}."
+        f"{100 * FALSE_DISCOVERY_RATE:.0f}% (Benjamini-Hochberg){sides}{rest}."
     )
 
 
 def differs(row: Row) -> bool:
-    """Whether a row differs from chance by its q value."""
-    return bool(row["q_value"] <= FALSE_DISCOVERY_RATE)
+    """Whether a row differs from chance by its q value, and seeds, where there are several, agree on the sign."""
+    return bool(row["q_value"] <= FALSE_DISCOVERY_RATE and row.get("signs_agree", True))
 
 
 def that_differ(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that do."""
-    return frame[frame["q_value"] <= FALSE_DISCOVERY_RATE]
+    return frame[[differs(row) for row in rows_of(frame)]]
 
 
 def excludes(frame: pd.DataFrame, level: float = 0.0) -> "pd.Series[bool]":

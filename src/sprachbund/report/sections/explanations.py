@@ -61,11 +61,14 @@ def _finding(own: pd.DataFrame, subject: str) -> str:
             f"Without any control the {subject} differs from chance in none of "
             f"{len(plain)} languages, so that there is no effect to explain."
         )
+    # Those of a decomposition of one checkpoint are relative to that checkpoint's lift, which is another effect.
     controlled = own[
-        ~own["control"].str.startswith(NO_CONTROL)
+        (own["control"] != NO_CONTROL)
+        & (own["compared_with"] == NO_CONTROL)
         & own["test_language"].isin(set(effects["test_language"]))
     ]
-    left = controlled.groupby("control", sort=False)["remaining_percent"].median().dropna()
+    remaining = controlled.groupby("control", sort=False)["remaining_percent"]
+    left = remaining.median()[remaining.count() == len(effects)]
     control = str(left.idxmin())
     there = controlled[controlled["control"] == control]
     return (
