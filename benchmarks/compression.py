@@ -1,26 +1,31 @@
 """How well compressed gradients keep exact scores, on a finished study: the table behind the defaults of an index.
 
-python benchmarks/compression.py RESULTS_FOLDER [--train 480] [--tests 32]
+python benchmarks/compression.py RESULTS_FOLDER [--train 960] [--tests 32]
 
-For the last checkpoint of the first seed: Spearman correlation with the exact scores, and overlap of the top 10 and
+For the last checkpoint of the first seed: bytes of a training example, time to compress the training set as a multiple
+of a plain forward and backward epoch over it, Spearman correlation with the exact scores, and overlap of the top 10 and
 top 100, for cosine and dot product; sign sketches of several sizes and storage types, their principal directions, and
 factorised random projections of the linear layers (Choe et al. 2024, LoGra).
 """
 
+import time
 from dataclasses import dataclass
 
 import torch
 from agreement import agreement
 from finished_study import FinishedStudy
+from shapes import plain_epoch
 from torch import Tensor
 
+from sprachbund.data.corpus import Corpus
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.per_example import OuterGradient, PerExampleGradient
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.principal import principal_directions
 from sprachbund.index.sketch import SignSketch
 
-_SKETCH = 65_536
+_SKETCHES = (1024, 4096, 16_384, 65_536)
+_KINDS = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 _FACTORS = (8, 16, 32)
 
 
@@ -53,80 +58,107 @@ class Exact:
     scores: dict[str, Tensor]
 
     def measure(
-        self, label: str, numbers: int, dot_MN: Tensor, test_MD: Tensor, train_ND: Tensor
+        self, label: str, cost: str, dot_MN: Tensor, test_MD: Tensor, train_ND: Tensor
     ) -> None:
-        """One row of the table: products of compressed gradients, and the gradients for their norms."""
+        """One row of the table: what it costs, products of compressed gradients, and the gradients for their norms."""
         norms = test_MD.norm(dim=1)[:, None] * train_ND.norm(dim=1)[None, :]
         found = {"cosine": dot_MN / norms, "dot": dot_MN}
         cells = [
             f"{name}: {agreement(values, self.scores[name])}" for name, values in found.items()
         ]
-        print(f"{label:38} {numbers:7}  " + "   ".join(cells), flush=True)
+        print(f"{label:38} {cost:26}  " + "   ".join(cells), flush=True)
+
+
+def _cost(numbers: int, kind: str, epochs: float | None = None) -> str:
+    """Numbers and bytes of an example, and the time to compress the training set, in plain epochs."""
+    time_taken = "" if epochs is None else f"{epochs:.2f}x"
+    return f"{numbers:>7,} {numbers * _KINDS[kind]:>9,} B {time_taken:>6}"
 
 
 def _stored(sketch_ND: Tensor, kind: str) -> Tensor:
     """Unit vectors after storage as this type, times their norms."""
     norm = sketch_ND.norm(dim=1, keepdim=True)
     unit = sketch_ND / norm
-    if kind == "bfloat16":
-        return unit.bfloat16().to(unit.dtype) * norm
-    if kind == "float16":
-        return unit.half().to(unit.dtype) * norm
+    if kind in ("float16", "bfloat16", "float32"):
+        return unit.to(getattr(torch, kind)).to(unit.dtype) * norm
     scale = unit.abs().amax(1, keepdim=True) / 127
     return (unit / scale).round() * scale * norm
 
 
-def sketches(engine: GradientEngine, study: FinishedStudy) -> tuple[Tensor, Tensor]:
-    """The largest sketches of the test and of the training examples, float64."""
-    sketch = SignSketch(_SKETCH, 0, engine.device)
-    test_MD, train_ND = (
-        torch.cat([sketch_batch(engine, sketch, batch)[0] for batch in study.batches(corpus)])
-        for corpus in (study.test, study.train)
-    )
-    return test_MD.double(), train_ND.double()
+def _sketched(engine: GradientEngine, study: FinishedStudy, numbers: int, corpus: Corpus) -> Tensor:
+    """Sketches of a corpus, float64."""
+    sketch = SignSketch(numbers, 0, engine.device)
+    parts = [sketch_batch(engine, sketch, batch)[0] for batch in study.batches(corpus)]
+    return torch.cat(parts).double()
 
 
-def measure_factorised(engine: GradientEngine, study: FinishedStudy, exact: Exact) -> None:
+def measure_factorised(
+    engine: GradientEngine, study: FinishedStudy, exact: Exact, floor: float
+) -> None:
     """Random projections of both factors."""
     for k in _FACTORS:
-        projected = []
-        for corpus in (study.test, study.train):
-            rows = []
-            for batch in study.batches(corpus):
-                factorised = Factorised(k)
-                engine.per_example(batch, factorised.take)
-                parts = factorised.parts
-                rows.append(torch.cat([parts[name] for name in sorted(parts)], dim=1))
-            projected.append(torch.cat(rows).double())
-        a, b = projected
-        exact.measure(f"factorised random {k} x {k}", a.shape[1], a @ b.T, a, b)
+        a = _factorised(engine, study, study.test, k)
+        start = time.perf_counter()
+        b = _factorised(engine, study, study.train, k)
+        epochs = (time.perf_counter() - start) / floor
+        cost = _cost(a.shape[1], "float32", epochs)
+        exact.measure(f"factorised random {k} x {k}", cost, a @ b.T, a, b)
 
 
-def measure_sketches(test_MD: Tensor, train_ND: Tensor, exact: Exact) -> None:
+def _factorised(engine: GradientEngine, study: FinishedStudy, corpus: Corpus, k: int) -> Tensor:
+    """Random projections of a corpus, float64."""
+    rows = []
+    for batch in study.batches(corpus):
+        factorised = Factorised(k)
+        engine.per_example(batch, factorised.take)
+        parts = factorised.parts
+        rows.append(torch.cat([parts[name] for name in sorted(parts)], dim=1))
+    return torch.cat(rows).double()
+
+
+def measure_sketches(
+    engine: GradientEngine, study: FinishedStudy, exact: Exact, floor: float
+) -> None:
     """Sketches of several sizes, as they may be stored, and in their principal directions."""
-    for numbers in (1024, 4096, 16_384, 65_536):
-        # A sketch of fewer numbers is the larger one folded.
-        a, b = (values.view(len(values), -1, numbers).sum(1) for values in (test_MD, train_ND))
-        exact.measure("sign sketch", numbers, a @ b.T, a, b)
-        for kind in ("float16", "bfloat16", "int8"):
-            exact.measure(f"  kept as {kind}", numbers, a @ _stored(b, kind).T, a, b)
+    for numbers in _SKETCHES:
+        a = _sketched(engine, study, numbers, study.test)
+        start = time.perf_counter()
+        b = _sketched(engine, study, numbers, study.train)
+        epochs = (time.perf_counter() - start) / floor
+        for kind in _KINDS:
+            label = "sign sketch" if kind == "float32" else f"  kept as {kind}"
+            cost = _cost(numbers, kind, epochs if kind == "float32" else None)
+            exact.measure(label, cost, a @ _stored(b, kind).T, a, b)
         if numbers >= 16_384:
             for kept in (64, 128, 256, 512):
-                directions = principal_directions(b.float(), kept).double()
-                dot_kept = (a @ directions) @ (b @ directions).T
-                exact.measure(
-                    f"  its principal {directions.shape[1]} directions", kept, dot_kept, a, b
-                )
+                _measure_directions(a, b, kept, exact)
+
+
+def _measure_directions(test_MD: Tensor, train_ND: Tensor, kept: int, exact: Exact) -> None:
+    """As an index keeps them: unit sketches in their principal directions, both as float16."""
+    directions = principal_directions(train_ND.float(), kept).half().double()
+    norm = train_ND.norm(dim=1, keepdim=True)
+    vectors = (train_ND / norm @ directions).half().double()
+    dot = (test_MD @ directions) @ (vectors * norm).T
+    label = f"  its principal {directions.shape[1]} directions"
+    exact.measure(label, _cost(directions.shape[1], "float16"), dot, test_MD, train_ND)
 
 
 def main() -> None:
     study = FinishedStudy.of_command_line(__doc__)
+    plain = list(study.batches(study.train))
+    plain_epoch(study.model, plain[:2])
+    start = time.perf_counter()
+    plain_epoch(study.model, plain)
+    floor = time.perf_counter() - start
     with GradientEngine(study.model) as engine:
         exact = Exact(study.scores(engine, study.fill(engine)))
-        print(f"N={len(study.train)} M={len(study.test)}; rho, top-10 and top-100 overlap")
-        measure_factorised(engine, study, exact)
-        test_MD, train_ND = sketches(engine, study)
-    measure_sketches(test_MD, train_ND, exact)
+        print(
+            f"N={len(study.train)} M={len(study.test)}, plain epoch {floor:.1f} s; "
+            "rho, top-10 and top-100 overlap"
+        )
+        measure_factorised(engine, study, exact, floor)
+        measure_sketches(engine, study, exact, floor)
 
 
 if __name__ == "__main__":

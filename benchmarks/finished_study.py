@@ -46,7 +46,7 @@ class FinishedStudy:
     def of_command_line(cls, description: str | None) -> "FinishedStudy":
         parser = argparse.ArgumentParser(description=description)
         parser.add_argument("results", type=Path, help="folder of a finished study")
-        parser.add_argument("--train", type=int, default=480)
+        parser.add_argument("--train", type=int, default=960)
         parser.add_argument("--tests", type=int, default=32)
         options = parser.parse_args()
         return cls.open(options.results, options.train, options.tests)

@@ -119,7 +119,7 @@ def checkpoints_tables(runs: Runs, k: int) -> list[Table]:
     mean = answers.by_checkpoint(runs, mean_influence)
     frames.append(_by_checkpoint(mean, "mean influence", ""))
     frame = pd.concat(frames, ignore_index=True).dropna(subset="mean")
-    what = "Shares by training language, percent, and mean influence by checkpoint, of each alone and of the running sum"
+    what = "Shares by training language, percent, and mean influence, by checkpoint: of each alone, of the running sum"
     rows = ["measure", "sign", "scores", "checkpoint", "test_language"]
     return [
         Table(
