@@ -51,6 +51,16 @@ def test_uriel_features_of_real_languages_are_read(shared_data: Path) -> None:
     assert 6500 < half_way_round * at(found, "geographic", "de", "zh") < 8500
 
 
+def test_a_language_that_the_file_maps_by_no_tag_of_ours_is_found_by_its_iso_code(
+    shared_data: Path,
+) -> None:
+    found = read_distances(shared_data / "lang" / "uriel_subset.json.gz", ["uk", "ru", "sw", "en"])
+    assert found["language"].values.tolist() == ["uk", "ru", "sw", "en"]
+    genetic = found["genetic"].sel(language="uk")
+    assert float(genetic.sel(other_language="ru")) < float(genetic.sel(other_language="en"))
+    assert float(genetic.sel(other_language="sw")) == 1
+
+
 def test_a_table_of_distances_is_read_in_any_spelling_and_order(tmp_path: Path) -> None:
     path = tmp_path / "distances.csv"
     path.write_text(

@@ -193,8 +193,8 @@ def _number(text: object) -> float | None:
 
 def _of_json(content: Any, wanted: Sequence[str], path: Path) -> dict[str, Features]:
     try:
-        codes = _codes(content["corpus_code_to_iso"], wanted)
         found = content["languages"]
+        codes = _codes(content["corpus_code_to_iso"], found, wanted)
         chosen = {tag: found[codes[tag]] for tag in wanted if codes.get(tag) in found}
         return {
             tag: Features(
@@ -208,13 +208,20 @@ def _of_json(content: Any, wanted: Sequence[str], path: Path) -> dict[str, Featu
         raise DataError(f"{path}: does not hold URIEL features as expected: {error!r}") from error
 
 
-def _codes(by_tag: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
-    """The file's code for each tag, which the file may spell otherwise (`eng_Latn`)."""
+def _codes(
+    by_tag: Mapping[str, str], known: Iterable[str], wanted: Sequence[str]
+) -> dict[str, str]:
+    """The file's code for each tag, which the file may spell otherwise (`eng_Latn`), or by its ISO code alone."""
     found = {tag: by_tag[tag] for tag in wanted if tag in by_tag}
     if len(found) < len(wanted):
         for spelling, code in by_tag.items():
             with suppress(DataError):  # a code of the file's own
                 found.setdefault(normalise(spelling), code)
+    present = set(known)
+    for tag in wanted:
+        with suppress(ValueError, LookupError):  # a tag of the user's own
+            for code in present.intersection(_iso_codes(tag)):
+                found.setdefault(tag, code)
     return found
 
 
