@@ -220,7 +220,7 @@ def _codes(
     present = set(known)
     for tag in wanted:
         with suppress(ValueError, LookupError):  # a tag of the user's own
-            for code in present.intersection(_iso_codes(tag)):
+            for code in (code for code in _iso_codes(tag) if code in present):
                 found.setdefault(tag, code)
     return found
 
