@@ -105,7 +105,7 @@ def finetune(
     try:
         claim(folder, _settings(model_config, config, corpus_train, seed))
         tokenizer = load_tokenizer(model_config.path)
-        steps = _steps_of_epoch(config, len(corpus_train))
+        steps = steps_of_epoch(config, len(corpus_train))
         ends = [steps * (epoch + 1) for epoch in range(config.epochs)]
         last = last_whole_checkpoint(folder, ends)
         if last is None or is_unfinished(last):
@@ -171,7 +171,8 @@ def _settings(
     }
 
 
-def _steps_of_epoch(config: FinetuningConfig, examples: int) -> int:
+def steps_of_epoch(config: FinetuningConfig, examples: int) -> int:
+    """Optimizer steps of one pass over so many training examples."""
     batches = math.ceil(examples / config.batch_size)
     return math.ceil(batches / config.gradient_accumulation)
 
@@ -179,7 +180,7 @@ def _steps_of_epoch(config: FinetuningConfig, examples: int) -> int:
 def _arguments(
     config: FinetuningConfig, examples: int, folder: Path, seed: int
 ) -> TrainingArguments:
-    steps = _steps_of_epoch(config, examples) * config.epochs
+    steps = steps_of_epoch(config, examples) * config.epochs
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,

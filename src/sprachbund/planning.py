@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sprachbund.errors import ConfigurationError
+from sprachbund.finetuning import steps_of_epoch
 from sprachbund.mixing.mixing import Mixing
 from sprachbund.study import Study
 from sprachbund.timing import Measured, measure
@@ -64,7 +65,7 @@ def _finetuning_plan(study: Study, measured: Measured) -> StagePlan:
     config = study.config.finetuning
     seeds, epochs, examples = len(config.seeds), config.epochs, len(study.data.evaluation)
     batches = _batches(study, len(study.data.train))
-    steps = epochs * math.ceil(batches / epochs / config.gradient_accumulation)
+    steps = epochs * steps_of_epoch(config, len(study.data.train))
     evaluation = measured.forward_seconds * examples * (epochs + 1)
     return StagePlan(
         "finetune",

@@ -279,26 +279,6 @@ def test_captum_agrees():
     assert oracle.relative_error(found, expected.double()) < 1e-5
 
 
-class BatchMean(nn.Module):
-    """A head that normalises over the batch: no example has an influence of its own."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(builders.VOCABULARY, 8)
-        self.head = nn.Linear(8, builders.LABELS)
-
-    def forward(self, input_ids, attention_mask, labels):
-        pooled = self.embedding(input_ids).mean(1)
-        output = type("Output", (), {})()
-        output.logits = self.head(pooled - pooled.mean(0))
-        return output
-
-
-def test_a_loss_that_depends_on_the_batch_is_an_error():
-    with pytest.raises(GradientError, match=r"alone and .* in a batch"):
-        pairwise_influence(BatchMean(), builders.batches(TRAIN, 4), builders.batches(TEST, 5))
-
-
 class LeakyMean(nn.Module):
     """A head on the mean of all positions, padding included."""
 
@@ -307,10 +287,26 @@ class LeakyMean(nn.Module):
         self.embedding = nn.Embedding(builders.VOCABULARY, 8)
         self.head = nn.Linear(8, builders.LABELS)
 
+    def pooled(self, input_ids):
+        return self.embedding(input_ids).mean(1)
+
     def forward(self, input_ids, attention_mask, labels):
         output = type("Output", (), {})()
-        output.logits = self.head(self.embedding(input_ids).mean(1))
+        output.logits = self.head(self.pooled(input_ids))
         return output
+
+
+class BatchMean(LeakyMean):
+    """A head that normalises over the batch: no example has an influence of its own."""
+
+    def pooled(self, input_ids):
+        pooled = super().pooled(input_ids)
+        return pooled - pooled.mean(0)
+
+
+def test_a_loss_that_depends_on_the_batch_is_an_error():
+    with pytest.raises(GradientError, match=r"alone and .* in a batch"):
+        pairwise_influence(BatchMean(), builders.batches(TRAIN, 4), builders.batches(TEST, 5))
 
 
 def test_padding_that_leaks_is_an_error_also_where_the_first_batches_have_none():

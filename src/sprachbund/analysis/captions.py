@@ -54,10 +54,10 @@ def _with_a_value(found: xr.Dataset) -> Iterable[int]:
     return counts
 
 
-def seeds_of(runs: Runs) -> str:
-    """ "3 seeds (0, 1, 2)"."""
-    seeds = ", ".join(str(seed) for seed in sorted(runs))
-    return f"{len(runs)} seeds ({seeds})" if len(runs) > 1 else f"1 seed ({seeds})"
+def seeds_of(runs: Iterable[int]) -> str:
+    """ "3 seeds (0, 1, 2)", of runs by seed."""
+    seeds = sorted(runs)
+    return f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
 
 
 def _has_interval(found: xr.Dataset) -> bool:

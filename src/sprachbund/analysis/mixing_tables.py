@@ -8,7 +8,7 @@ import xarray as xr
 
 from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
-from sprachbund.analysis.captions import caption, guessing
+from sprachbund.analysis.captions import caption, guessing, seeds_of
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR
 from sprachbund.analysis.mixes import Sweep
 from sprachbund.analysis.mixing import (
@@ -181,13 +181,12 @@ def _shares(measured: Measured) -> list[Table]:
 
 def _caption(what: str, found: xr.Dataset, measured: Measured, *, paired: bool = False) -> str:
     """What is shown, of how many test examples and seeds, and what the interval is."""
-    seeds = sorted(measured.correct)
     n_test = found["n_test"].values.ravel().tolist()
     clusters = [int(n) for n in found["n_clusters"].values.ravel()]
-    several = ", joined with the deviation between seeds" if len(seeds) > 1 else ""
+    several = ", joined with the deviation between seeds" if len(measured.correct) > 1 else ""
     return (
         f"{what}. {sum(n_test):,} test examples, {spread_of(n_test)} a language in {spread_of(clusters)} clusters; "
-        f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}). In brackets: 95 percent "
+        f"{seeds_of(measured.correct)}. In brackets: 95 percent "
         f"bootstrap-t intervals{', paired by test example and seed' if paired else ''}, clustered by item and "
         f"group{several}."
     )
