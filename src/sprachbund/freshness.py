@@ -1,6 +1,5 @@
 """What each stage of a study was made from, so that what has not changed is not done again."""
 
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sprachbund.runs.checkpoint_files import content_fingerprint
 from sprachbund.writing import write_text
 
 
@@ -26,28 +26,12 @@ def files_fingerprint(path: Path) -> str:
 
 
 def model_fingerprint(name: str) -> str:
-    """A short hash of the content of the files in a model's folder; of the name where it is one of a hub.
+    """A short hash of the content of a model's folder; of the name where it is one of a hub.
 
     Their times do not count: a copied or newly mounted model is the same, and nothing made from it is done again.
     """
     folder = Path(name).expanduser()
-    if not folder.is_dir():
-        return fingerprint(name)
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    stats = [file.stat() for file in files]
-    return fingerprint(
-        [
-            (file.name, _content_hash(file, stat.st_size, stat.st_mtime_ns))
-            for file, stat in zip(files, stats, strict=True)
-        ]
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _content_hash(path: Path, size: int, time_ns: int) -> str:  # noqa: ARG001  (a changed file is read again)
-    """Read once in a process: every run of many mixes asks for it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+    return content_fingerprint(folder) if folder.is_dir() else fingerprint(name)
 
 
 @dataclass(frozen=True)

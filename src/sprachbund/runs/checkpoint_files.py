@@ -4,6 +4,7 @@ A killed process or a full disk leaves files that are cut short. What is checked
 an accident breaks: header and length of safetensors, directory of a torch archive, JSON syntax.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ _TOKENS = (
     "spiece",
     "vocab",
     "merges",
+    "bpe",
     "special_tokens",
     "added_tokens",
 )
@@ -252,7 +254,14 @@ def content_fingerprint(folder: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(folder.iterdir()):
         if file.name.startswith(_CONTENT):
+            stat = file.stat()
             digest.update(file.name.encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "blake2b").digest())
+            digest.update(_content_hash(file.resolve(), stat.st_size, stat.st_mtime_ns))
     return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _content_hash(path: Path, size: int, time_ns: int) -> bytes:  # noqa: ARG001  (a changed file is read again)
+    """Read once in a process: every run of many mixes asks for its model's."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
