@@ -317,6 +317,54 @@ def test_padding_that_leaks_is_an_error_also_where_the_first_batches_have_none()
         pairwise_influence(LeakyMean(), padded, unpadded)
 
 
+class AddPositions(nn.Module):
+    """Gets the examples' tokens, and position vectors [T, D] that they share; no rule knows it."""
+
+    def __init__(self, depends_on_data):
+        super().__init__()
+        self.scale, self.shift = (nn.Parameter(torch.randn(8)) for _ in range(2))
+        self.depends_on_data = depends_on_data
+
+    def forward(self, hidden, positions):
+        if self.depends_on_data and hidden.sum() > 1e9:
+            return hidden
+        return torch.tanh(hidden * self.scale + positions * self.shift)
+
+
+class WithPositions(LeakyMean):
+    def __init__(self, depends_on_data):
+        super().__init__()
+        self.add = AddPositions(depends_on_data)
+        self.register_buffer("positions", torch.randn(32, 8))
+
+    def pooled(self, input_ids):
+        return self.add(self.embedding(input_ids), self.positions[: input_ids.shape[1]]).mean(1)
+
+    def forward(self, input_ids, attention_mask, labels):
+        output = super().forward(input_ids, attention_mask, labels)
+        output.loss = nn.functional.cross_entropy(output.logits, labels)
+        return output
+
+
+@pytest.mark.parametrize("depends_on_data", [False, True])
+@pytest.mark.parametrize("lengths", [(7, 4), (4, 7), (2, 4, 8)])
+def test_what_examples_share_stays_shared_where_it_is_as_long_as_the_batch(
+    lengths, depends_on_data
+):
+    torch.manual_seed(0)
+    model = WithPositions(depends_on_data).double()
+    rows = builders.examples(4, seed=3)
+    train = [
+        builders.collate(
+            [{**row, "input_ids": row["input_ids"].repeat(9)[:length]} for row in rows]
+        )
+        for length in lengths
+    ]
+    test = builders.batches(TEST[:1] * 2, 2)
+    found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
 class Gain(nn.Module):
     """A parameter that is one number, without axes."""
 

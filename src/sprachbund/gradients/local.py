@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import KeyPath, tree_flatten_with_path, tree_map, tree_map_with_path
 
 from sprachbund.gradients.calls import Call, first_tensor, tensors
 from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient, RowGradient
@@ -27,18 +27,36 @@ class LocalRule(Rule):
 
     def __init__(self) -> None:
         self._batched: bool | None = None
+        self._shared: set[KeyPath] = set()
 
     def per_example(
         self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
+        by_example = self._by_example(call)
         if self._batched is None:
-            self._batched = _allows_vectorising(call, grad_outputs)
+            self._batched = _allows_vectorising(call, by_example, grad_outputs)
         differentiate = _vectorised if self._batched else _one_by_one
         try:
-            gradients = differentiate(call, grad_outputs)
+            gradients = differentiate(call, by_example, grad_outputs)
         except _MISFITS as error:
             raise UnsuitedError from error
         return {name: DenseGradient(value) for name, value in gradients.items()}
+
+    def _by_example(self, call: Call) -> Any:
+        """Which arguments hold something of each example, in the arguments' own structure.
+
+        What the examples once shared they always share: positions [T, ...] remain positions in a batch of T examples.
+        Where it is the other way round, in the first batch, the proof finds it out.
+        """
+        arguments = (call.args, call.kwargs)
+        self._shared |= {
+            path
+            for path, leaf in tree_flatten_with_path(arguments)[0]
+            if isinstance(leaf, Tensor) and not call.is_by_example(leaf)
+        }
+        return tree_map_with_path(
+            lambda path, leaf: call.is_by_example(leaf) and path not in self._shared, arguments
+        )
 
 
 class RelabelledEmbeddingRule(Rule):
@@ -94,24 +112,21 @@ def _differentiable(output: object) -> list[Tensor]:
     return [leaf for leaf in tensors(output) if leaf.is_floating_point()]
 
 
-def _allows_vectorising(call: Call, grad_outputs: tuple[Tensor, ...]) -> bool:
+def _allows_vectorising(call: Call, by_example: Any, grad_outputs: tuple[Tensor, ...]) -> bool:
     """False for control flow that depends on data, such as a mixture of experts' routing, and where torch says slow."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="There is a performance drop")
         try:
-            _vectorised(call, grad_outputs)
+            _vectorised(call, by_example, grad_outputs)
         except (*_MISFITS, UserWarning):
             return False
     return True
 
 
-def _vectorised(call: Call, grad_outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+def _vectorised(call: Call, by_example: Any, grad_outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
     parameters = _own_parameters(call)
-    arguments = (call.args, call.kwargs)
-    axes = tree_map(lambda leaf: 0 if call.is_by_example(leaf) else None, arguments)
-    by_example = tree_map(
-        lambda leaf: _as_batches(call, leaf) if call.is_by_example(leaf) else leaf, arguments
-    )
+    axes = tree_map(lambda each: 0 if each else None, by_example)
+    batches = _with_batches(call, by_example)
     grads_by_example = [_as_batches(call, grad) for grad in grad_outputs]
 
     def one(example: Any, grads: list[Tensor]) -> dict[str, Tensor]:
@@ -124,7 +139,7 @@ def _vectorised(call: Call, grad_outputs: tuple[Tensor, ...]) -> dict[str, Tenso
         gradients: dict[str, Tensor] = pullback(grads)[0]
         return gradients
 
-    result: dict[str, Tensor] = vmap(one, in_dims=(axes, 0))(by_example, grads_by_example)
+    result: dict[str, Tensor] = vmap(one, in_dims=(axes, 0))(batches, grads_by_example)
     return result
 
 
@@ -133,12 +148,23 @@ def _as_batches(call: Call, tensor: Tensor) -> Tensor:
     return call.by_example(tensor) if call.is_folded(tensor) else tensor.unsqueeze(1)
 
 
-def _one_by_one(call: Call, grad_outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+def _with_batches(call: Call, by_example: Any) -> Any:
+    """The arguments, those that hold something of each example as batches of one example."""
+    return tree_map(
+        lambda leaf, each: _as_batches(call, leaf) if each else leaf,
+        (call.args, call.kwargs),
+        by_example,
+    )
+
+
+def _one_by_one(call: Call, by_example: Any, grad_outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
     found: list[tuple[Tensor, ...]] = []
+    batches = _with_batches(call, by_example)
     for position in range(call.batch_size):
         args, kwargs = tree_map(
-            lambda leaf: _as_batches(call, leaf)[position] if call.is_by_example(leaf) else leaf,  # noqa: B023
-            (call.args, call.kwargs),
+            lambda leaf, each: leaf[position] if each else leaf,  # noqa: B023
+            batches,
+            by_example,
         )
         grads = [_as_batches(call, grad)[position] for grad in grad_outputs]
         with torch.enable_grad():

@@ -5,6 +5,7 @@ checkpoint's compressed vectors stand.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +124,24 @@ def _sketch_shard(
 
 
 def _keep_principal(files: IndexFiles, step: int, shards: list[Path], config: IndexConfig) -> None:
-    parts = [load(shard) for shard in shards]
-    sample = torch.from_numpy(
-        np.concatenate(parts)[sample_positions(sum(map(len, parts))).numpy(), :-1]
-    )
-    directions_DR = principal_directions(sample, config.dimension)
+    parts = [load(shard) for shard in shards]  # mapped: only what is asked for is read
+    directions_DR = principal_directions(_sample(parts), config.dimension)
     vectors, norms = zip(*(_project(part, directions_DR) for part in parts), strict=True)
     save(files.vectors(step), np.concatenate(vectors))
     save(files.norms(step), np.concatenate(norms))
     save(files.directions(step), directions_DR.numpy().astype(np.float16))
     for shard in shards:
         shard.unlink()
+
+
+def _sample(parts: list[Array]) -> Tensor:
+    """The sketches of a sample of all training examples, [n, D]."""
+    positions = sample_positions(sum(map(len, parts))).numpy()
+    starts = np.cumsum([0, *map(len, parts)])
+    within = [positions[(a <= positions) & (positions < b)] - a for a, b in pairwise(starts)]
+    return torch.from_numpy(
+        np.concatenate([part[rows, :-1] for part, rows in zip(parts, within, strict=True)])
+    )
 
 
 def _project(part: Array, directions_DR: Tensor) -> tuple[Array, Array]:
