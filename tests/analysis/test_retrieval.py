@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_values import LANGUAGES, partly_parallel, score_matrix
@@ -77,3 +78,28 @@ def test_data_that_is_not_parallel_is_refused() -> None:
     scores = score_matrix(np.zeros((2, 6)), ["en", "de"] * 3, ["en", "de"], train_item=[""] * 6)
     with pytest.raises(InfluenceError, match="not parallel"):
         translation_ranks(scores, 2)
+
+
+def test_over_runs_the_rates_are_pooled_and_the_interval_is_for_other_runs_too() -> None:
+    """Translations by chance in one run, always found in the other: the runs decide the width."""
+    rng, items = np.random.default_rng(5), [str(n // 3) for n in range(180)]
+    by_item = np.repeat(rng.normal(size=(300, 60)), 3, axis=1)
+    made = {0: by_item, 1: rng.normal(size=(300, 180))}
+    ranks = [
+        translation_ranks(
+            score_matrix(values, LANGUAGES * 60, LANGUAGES * 100, train_item=items), 60
+        )
+        for values in made.values()
+    ]
+    alone = [translation_retrieval(one) for one in ranks]
+    found = translation_retrieval(xr.concat(ranks, "run"))
+    weights = [one["n_translations"] for one in alone]
+    pooled = sum(w * one["rank_percent"] for w, one in zip(weights, alone, strict=True))
+    np.testing.assert_allclose(found["rank_percent"], pooled / sum(weights))
+    np.testing.assert_allclose(found["n_translations"], sum(weights) / 2)
+    other = ~np.eye(3, dtype=bool)
+    assert (found["rank_percent_low"].values[other] == 0).all()  # t with one degree of freedom
+    assert (found["rank_percent_high"].values[other] == 100).all()
+    same = translation_retrieval(xr.concat([ranks[1]] * 2, "run"))
+    for name in ("rank_percent_low", "rank_percent_high"):
+        np.testing.assert_allclose(same[name], alone[1][name])

@@ -7,6 +7,7 @@ examples and, with several runs, other seeds.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -46,6 +47,7 @@ from sprachbund.influence import Influence, Sign
 
 Runs = Mapping[int, Influence]
 _CORRELATION = (-1.0, 1.0)
+_Counts = TypeVar("_Counts", xr.Dataset, xr.DataArray)
 
 
 def share(runs: Runs, ks: Sequence[int] = (100,), sign: Sign = "proponents") -> xr.Dataset:
@@ -171,15 +173,11 @@ def reinforcement(runs: Runs, ks: Sequence[int] = (100,)) -> xr.Dataset:
 def retrieval(runs: Runs, k: int = 100) -> xr.Dataset:
     """Are translations of own-language proponents found by influence; see `translation_retrieval`.
 
-    Of each run; the mean of the runs, with the limits of the intervals averaged too.
-
     Returns: as `translation_retrieval`, and `seed_standard_deviation` of `rank_percent`.
     Raises: InfluenceError if the training data is not parallel.
     """
-    found = [translation_retrieval(translation_ranks(run.total(), k)) for run in runs.values()]
-    stacked = xr.concat(found, dim="run", combine_attrs="override")
-    spread = _spread(stacked["rank_percent"])
-    return stacked.mean("run", keep_attrs=True).assign(seed_standard_deviation=spread)
+    ranks = {seed: translation_ranks(run.total(), k) for seed, run in runs.items()}
+    return _pooled(ranks, translation_retrieval, "rank_percent")
 
 
 def confounds(
@@ -268,7 +266,7 @@ def _share_of_top(scores: xr.DataArray, k: int, sign: Sign) -> xr.DataArray:
 
 
 def _pooled(
-    counts: Mapping[int, xr.Dataset], rate: Callable[[xr.Dataset], xr.Dataset], name: str
+    counts: Mapping[int, _Counts], rate: Callable[[_Counts], xr.Dataset], name: str
 ) -> xr.Dataset:
     """The rate over all runs, and the deviation of the rate called `name` between them."""
     stacked = xr.concat(list(counts.values()), "run", join="exact", combine_attrs="override")

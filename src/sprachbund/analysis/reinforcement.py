@@ -17,8 +17,8 @@ import xarray as xr
 from sprachbund.analysis.labels import example_coords
 from sprachbund.analysis.measures import KS, check_ks, ranking
 from sprachbund.analysis.parallel import Codes, Flags, Parallel, find_translations
-from sprachbund.analysis.seeds import join_seeds
-from sprachbund.analysis.statistics import PERCENT, ratio_intervals
+from sprachbund.analysis.seeds import percentage_over_runs
+from sprachbund.analysis.statistics import PERCENT
 
 
 def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:
@@ -55,7 +55,7 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     """Percentage of the proponents from another language that are reinforcing, by language pair.
 
     `counts` as `reinforcement` returns them, or those of several runs along `run`: then the rate is that of their
-    mean counts, and the intervals are for other test examples and other seeds (`join_seeds`). The rest are
+    mean counts, and the intervals are for other test examples and other seeds (`percentage_over_runs`). The rest are
     complementary. All proponents of a language pair count alike: a test example with many of them counts more than
     one with few.
 
@@ -68,21 +68,14 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     total = runs["reinforcing"] + runs["complementary"]
     excess = runs["reinforcing"] - runs["expected_reinforcing"]
     rates = {
-        "reinforcing_percent": _rate(runs["reinforcing"], total, PERCENT),
-        "expected_percent": _rate(runs["expected_reinforcing"], total, PERCENT),
-        "excess_percent": _rate(excess, total, (-100.0, 100.0)),
+        "reinforcing_percent": percentage_over_runs(runs["reinforcing"], total, PERCENT),
+        "expected_percent": percentage_over_runs(runs["expected_reinforcing"], total, PERCENT),
+        "excess_percent": percentage_over_runs(excess, total, (-100.0, 100.0)),
     }
     variables = {name: rate["mean"] for name, rate in rates.items()}
     for name in ("reinforcing_percent", "excess_percent"):
         variables |= {f"{name}_{limit}": rates[name][limit] for limit in ("low", "high")}
     return xr.Dataset(variables, attrs=counts.attrs)
-
-
-def _rate(found: xr.DataArray, total: xr.DataArray, bounds: tuple[float, float]) -> xr.Dataset:
-    """Percentage with its interval, of counts [run, ...]."""
-    percent = 100.0 * found
-    means = percent.mean("run", skipna=False), total.mean("run", skipna=False)
-    return join_seeds(ratio_intervals(means[0], means[1], bounds), percent, total, bounds)
 
 
 def _counts(data: Parallel, first_MR: Codes) -> npt.NDArray[np.float64]:

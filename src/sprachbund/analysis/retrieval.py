@@ -6,7 +6,7 @@ import xarray as xr
 from sprachbund.analysis.labels import example_coords
 from sprachbund.analysis.measures import check_ks, ranking
 from sprachbund.analysis.parallel import Codes, Parallel, find_translations
-from sprachbund.analysis.statistics import PERCENT, ratio_intervals
+from sprachbund.analysis.seeds import percentage_over_runs
 
 
 def translation_ranks(scores: xr.DataArray, k: int = 100) -> xr.DataArray:
@@ -49,23 +49,23 @@ def translation_ranks(scores: xr.DataArray, k: int = 100) -> xr.DataArray:
 def translation_retrieval(ranks: xr.DataArray, first: int = 10) -> xr.Dataset:
     """How well translations are found by influence, by language pair.
 
-    `ranks` as `translation_ranks` returns them. All own-language proponents of a language's test
-    examples together.
+    `ranks` as `translation_ranks` returns them, or those of several runs along `run`: then the intervals are for other
+    test examples and other seeds (`percentage_over_runs`). All own-language proponents of a language's test examples
+    together.
 
     Returns: [test_language, train_language]: `rank_percent`, the mean of (rank - 1/2) / number of
     examples (50 by chance, near 0 if translations are found); `found_percent`, how many are among
     the `first` of their language, with `found_chance_percent`; `_low` and `_high` of both;
-    `n_translations` that were looked for. NaN where there were none.
+    `n_translations` that were looked for, in the mean of the runs. NaN where there were none.
     """
-    known = ranks.notnull()
-    n_train = ranks["n_train"]
+    runs = ranks if "run" in ranks.dims else ranks.expand_dims("run")
+    known = runs.notnull()
+    n_train = runs["n_train"]
     looked_for = known.sum("proponent")
-    percentile = ((ranks - 0.5) / n_train).sum("proponent")
+    found = ((runs <= first) & known).sum("proponent")
     rates = {
-        "rank_percent": ratio_intervals(100.0 * percentile, looked_for, PERCENT),
-        "found_percent": ratio_intervals(
-            100.0 * ((ranks <= first) & known).sum("proponent"), looked_for, PERCENT
-        ),
+        "rank_percent": percentage_over_runs(((runs - 0.5) / n_train).sum("proponent"), looked_for),
+        "found_percent": percentage_over_runs(found, looked_for),
     }
     variables = {name: rate["mean"] for name, rate in rates.items()}
     for name, rate in rates.items():
@@ -74,7 +74,7 @@ def translation_retrieval(ranks: xr.DataArray, first: int = 10) -> xr.Dataset:
     languages = rates["rank_percent"]["test_language"].values
     variables["found_chance_percent"] = chance
     variables["n_translations"] = (
-        looked_for.groupby("test_language").sum().sel(test_language=languages)
+        looked_for.mean("run").groupby("test_language").sum().sel(test_language=languages)
     )
     return xr.Dataset(variables, attrs={**ranks.attrs, "first": first})
 

@@ -11,7 +11,13 @@ import xarray as xr
 from scipy.stats import t as student_t
 
 from sprachbund.analysis.measures import by_test_language
-from sprachbund.analysis.statistics import UNBOUNDED, mean_intervals, standard_error
+from sprachbund.analysis.statistics import (
+    PERCENT,
+    UNBOUNDED,
+    mean_intervals,
+    ratio_intervals,
+    standard_error,
+)
 from sprachbund.errors import InfluenceError, SprachbundWarning
 
 _CELLS_NAMED = 10
@@ -115,6 +121,18 @@ def join_seeds(
         low=(mean - np.hypot(mean - interval["low"], radius)).clip(*bounds),
         high=(mean + np.hypot(interval["high"] - mean, radius)).clip(*bounds),
     )
+
+
+def percentage_over_runs(
+    part: xr.DataArray, whole: xr.DataArray, bounds: tuple[float, float] = PERCENT
+) -> xr.Dataset:
+    """What percentage of the `whole` the `part` is, in the mean of the runs, with the interval of `join_seeds`.
+
+    Both are counts [run, ..., test, ...]; a language's test examples count together, each as much as its `whole`.
+    """
+    percent = 100.0 * part
+    means = percent.mean("run", skipna=False), whole.mean("run", skipna=False)
+    return join_seeds(ratio_intervals(means[0], means[1], bounds), percent, whole, bounds)
 
 
 @contextmanager
