@@ -9,7 +9,7 @@ import torch
 
 from sprachbund import accuracy
 from sprachbund.accuracy import evaluate_run, predict
-from sprachbund.errors import ModelError, RunError, SprachbundWarning
+from sprachbund.errors import ModelError, SprachbundWarning, StudyError
 from sprachbund.finetuning import FinetuningConfig, finetune
 from sprachbund.modeling import ModelConfig, load_classifier, load_tokenizer
 from sprachbund.runs import Run
@@ -118,8 +118,8 @@ def test_labels_other_than_the_runs_are_refused(run):
 
 
 def test_a_table_that_cannot_be_written_is_told(run):
-    (run.path / "accuracy.partial").mkdir()
-    with pytest.raises(RunError, match=r"accuracy\.csv: cannot be written"):
+    (run.path / "accuracy.csv.partial").mkdir()
+    with pytest.raises(StudyError, match=r"accuracy\.csv: cannot be written"):
         evaluate_run(run, tiny_corpus(6))
 
 

@@ -1,9 +1,8 @@
 """Accuracy and loss of every checkpoint by language, kept in accuracy.csv in the run's folder."""
 
-import contextlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.data.corpus import Corpus
-from sprachbund.errors import RunError, SprachbundWarning
+from sprachbund.errors import SprachbundWarning
 from sprachbund.modeling import collate, encode, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
+from sprachbund.writing import writing
 
 ACCURACY = "accuracy.csv"
 _TYPES = {"checkpoint": int, "epoch": float, "n": int, "accuracy": float, "loss": float}
@@ -36,7 +36,7 @@ def evaluate_run(
     (step), epoch, language, n, accuracy (0 to 1), loss (mean cross-entropy, in nats), in order of
     step and of the corpus's languages.
 
-    Raises: ModelError if a checkpoint's labels are not those of the corpus; RunError if the table
+    Raises: ModelError if a checkpoint's labels are not those of the corpus; StudyError if the table
     cannot be written.
     """
     table = _finished(run, corpus, max_length)
@@ -123,23 +123,13 @@ def _finished(run: Run, corpus: Corpus, max_length: int) -> pd.DataFrame:
     except (OSError, ValueError, KeyError) as error:
         message = f"{path}: cannot be read ({error}), so it is made again"
         warnings.warn(message, SprachbundWarning, stacklevel=3)
-    with _explained(path):
+    with writing(note) as partial:
         # The old table goes before the note changes, or a kill in between would pair the two.
         path.unlink(missing_ok=True)
-        note.write_text(json.dumps(provenance), encoding="utf-8")
+        partial.write_text(json.dumps(provenance), encoding="utf-8")
     return pd.DataFrame(columns=list(COLUMNS))
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
-    partial = path.with_suffix(".partial")
-    with _explained(path):
+    with writing(path) as partial:
         table.to_csv(partial, index=False)
-        partial.replace(path)
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error

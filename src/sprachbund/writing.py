@@ -37,7 +37,7 @@ def writing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all. Raises: StudyError if the disk refuses."""
     with writing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text.encode())
 
 
 def write_problem(path: Path, error: OSError) -> str:

@@ -16,6 +16,7 @@ import pandas as pd
 from sprachbund.data.languages import normalise
 from sprachbund.data.validation import COLUMNS, SPLITS, Origin, validate
 from sprachbund.errors import DataError
+from sprachbund.writing import write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,10 +142,13 @@ class Corpus:
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the rows to `path` (JSONL) and name, labels and fingerprint to `<path>.meta.json`, each at once."""
+        """Write the rows to `path` (JSONL) and name, labels and fingerprint to `<path>.meta.json`, each at once.
+
+        Raises: StudyError if the disk refuses.
+        """
         meta = {"name": self.name, "labels": self.labels, "fingerprint": self.fingerprint()}
-        _replace(path, "".join(_lines(self.frame)))
-        _replace(_meta_path(path), json.dumps(meta, ensure_ascii=False, indent=2) + "\n")
+        write_text(path, "".join(_lines(self.frame)))
+        write_text(_meta_path(path), json.dumps(meta, ensure_ascii=False, indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Corpus":
@@ -234,9 +238,3 @@ def _lines(frame: pd.DataFrame) -> Iterable[str]:
 
 def _meta_path(path: Path) -> Path:
     return path.with_name(path.name + ".meta.json")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(text.encode())
-    partial.replace(path)
