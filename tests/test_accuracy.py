@@ -85,6 +85,16 @@ def test_finished_checkpoints_are_not_computed_again(run, evaluated):
     assert path.read_text().splitlines() == lines
 
 
+def test_a_checkpoint_that_was_replaced_is_computed_again(run, evaluated):
+    evaluate_run(run, tiny_corpus(6), max_length=16)
+    evaluated.clear()
+    steps = {checkpoint.step: checkpoint.path for checkpoint in run.checkpoints}
+    shutil.copy(steps[0] / "model.safetensors", steps[4] / "model.safetensors")
+    table = evaluate_run(run, tiny_corpus(6), max_length=16).set_index("checkpoint")
+    assert evaluated == [4]
+    assert table.loc[4, "loss"].tolist() == table.loc[0, "loss"].tolist()
+
+
 @pytest.mark.parametrize("change", [{"corpus": tiny_corpus(5)}, {"max_length": 4}])
 @pytest.mark.filterwarnings("ignore:.*truncated")
 def test_another_corpus_or_length_is_computed_anew(run, evaluated, change):

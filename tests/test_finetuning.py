@@ -188,6 +188,17 @@ def test_settings_may_change_while_there_is_no_checkpoint(model, tmp_path):
     assert len(run.checkpoints) == 4
 
 
+def test_other_settings_leave_nothing_of_an_earlier_starting_point(model, whole, tmp_path):
+    folder = tmp_path / "run"
+    finetune(model, CONFIG, tiny_corpus(), None, folder, seed=1)
+    for path in folder.glob("checkpoint-*"):
+        if path.name != "checkpoint-0":  # killed before the end of the first epoch
+            shutil.rmtree(path)
+    run = finetune(model, CONFIG, tiny_corpus(), None, folder, seed=0)
+    assert run.checkpoints[0].step == 0
+    assert weights(folder) == weights(whole)
+
+
 def test_a_loss_that_is_not_a_number_ends_the_run_naming_the_step(model, tmp_path):
     config = FinetuningConfig(epochs=1, batch_size=4, learning_rate=1e30, lr_scheduler="constant")
     with pytest.raises(RunError, match=r"(loss|gradient norm) is (nan|inf) at step 2 of 4"):

@@ -15,6 +15,7 @@ from sprachbund.data.corpus import Corpus
 from sprachbund.errors import SprachbundWarning
 from sprachbund.modeling import collate, encode, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
+from sprachbund.runs.checkpoint_files import content_fingerprint
 from sprachbund.writing import writing
 
 ACCURACY = "accuracy.csv"
@@ -111,23 +112,34 @@ def _by_language(checkpoint: Checkpoint, corpus: Corpus, logits: np.ndarray) -> 
 
 
 def _finished(run: Run, corpus: Corpus, max_length: int) -> pd.DataFrame:
-    """What accuracy.csv already holds of the run's checkpoints, if made from the same corpus."""
+    """What accuracy.csv already holds of the run's checkpoints as they are now, if made from the same corpus."""
     path, note = run.path / ACCURACY, (run.path / ACCURACY).with_suffix(".json")
-    provenance = {"corpus": corpus.fingerprint(), "max_length": max_length}
+    contents = {str(one.step): content_fingerprint(one.path) for one in run.checkpoints}
+    provenance = {"corpus": corpus.fingerprint(), "max_length": max_length, "checkpoints": contents}
+    table, found = pd.DataFrame(columns=list(COLUMNS)), {}
     try:
-        if path.is_file() and json.loads(note.read_text(encoding="utf-8")) == provenance:
-            # As text first: pandas' own reading of numbers is not exact to the last digit.
-            table = pd.read_csv(path, dtype=str, keep_default_na=False).astype(_TYPES)
-            steps = [checkpoint.step for checkpoint in run.checkpoints]
-            return table[table["checkpoint"].isin(steps)][list(COLUMNS)].reset_index(drop=True)
-    except (OSError, ValueError, KeyError) as error:
+        if path.is_file():
+            found = json.loads(note.read_text(encoding="utf-8"))
+            if all(found[key] == provenance[key] for key in ("corpus", "max_length")):
+                # As text first: pandas' own reading of numbers is not exact to the last digit.
+                kept = pd.read_csv(path, dtype=str, keep_default_na=False).astype(_TYPES)
+                same = {
+                    int(step)
+                    for step, was in found["checkpoints"].items()
+                    if contents.get(step) == was
+                }
+                table = kept[kept["checkpoint"].isin(same)][list(COLUMNS)].reset_index(drop=True)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         message = f"{path}: cannot be read ({error}), so it is made again"
         warnings.warn(message, SprachbundWarning, stacklevel=3)
-    with writing(note) as partial:
-        # The old table goes before the note changes, or a kill in between would pair the two.
-        path.unlink(missing_ok=True)
-        partial.write_text(json.dumps(provenance), encoding="utf-8")
-    return pd.DataFrame(columns=list(COLUMNS))
+    if found != provenance:
+        with writing(note) as partial:
+            # The old table goes before the note changes, or a kill in between would pair the two.
+            path.unlink(missing_ok=True)
+            partial.write_text(json.dumps(provenance), encoding="utf-8")
+        if not table.empty:
+            _write(path, table)
+    return table
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """Scores against autograd one example at a time, a peer library, and the properties they must have."""
 
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import builders
 import oracle
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients import capture
+from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.pairwise import pairwise_influence
 from sprachbund.gradients.per_example import DenseGradient
 
@@ -307,6 +309,137 @@ class BatchMean(LeakyMean):
 def test_a_loss_that_depends_on_the_batch_is_an_error():
     with pytest.raises(GradientError, match=r"alone and .* in a batch"):
         pairwise_influence(BatchMean(), builders.batches(TRAIN, 4), builders.batches(TEST, 5))
+
+
+def test_a_loss_that_depends_on_the_batch_is_found_out_though_the_first_batch_has_one_example():
+    with pytest.raises(GradientError, match=r"alone and .* in a batch"):
+        pairwise_influence(BatchMean(), builders.batches(TRAIN, 4), builders.batches(TEST[:1], 1))
+
+
+class Unpadded(LeakyMean):
+    """Runs a linear map on the tokens that are not padding, one after another."""
+
+    def __init__(self):
+        super().__init__()
+        self.between = nn.Linear(8, 8)
+
+    def forward(self, input_ids, attention_mask, labels):
+        embedded = self.embedding(input_ids)
+        kept = attention_mask.bool()
+        hidden = torch.zeros_like(embedded).masked_scatter(
+            kept[:, :, None], self.between(embedded[kept]).tanh()
+        )
+        output = type("Output", (), {})()
+        output.logits = self.head(hidden.sum(1))
+        output.loss = nn.functional.cross_entropy(output.logits, labels)
+        return output
+
+
+def test_tokens_that_are_gathered_from_all_examples_are_found_out_once_there_is_padding():
+    rows = [{**row, "input_ids": row["input_ids"].repeat(9)} for row in TRAIN]
+    of_length = lambda row, n: {**row, "input_ids": row["input_ids"][:n]}  # noqa: E731
+    unpadded = [builders.collate([of_length(row, 4) for row in rows[:2]])]
+    padded = [builders.collate([of_length(rows[0], 3), of_length(rows[1], 5)])]
+    model = Unpadded().double()
+    found = pairwise_influence(model, unpadded, unpadded)
+    assert oracle.relative_error(found, oracle.influence(model, unpadded, unpadded)) < 1e-10
+    with pytest.raises(GradientError, match=r"between\.bias, between\.weight do not add up"):
+        pairwise_influence(model, padded, unpadded)
+
+
+class SharedScale(LeakyMean):
+    """A linear map of position vectors [T, 8] that all examples share; T is even."""
+
+    def __init__(self):
+        super().__init__()
+        self.between = nn.Linear(8, 8)
+        self.register_buffer("positions", torch.randn(4, 8))
+
+    def pooled(self, input_ids):
+        return (self.embedding(input_ids) * self.between(self.positions)).sum(1)
+
+
+def hinge(model, batch):
+    """Vanishes, with its gradient, for what is right by a margin."""
+    logits = model(**batch).logits
+    return nn.functional.multi_margin_loss(logits, batch["labels"], reduction="none", margin=0.1)
+
+
+def test_gradients_that_vanish_prove_nothing():
+    torch.manual_seed(0)
+    model = SharedScale().double()
+    ids = torch.randint(5, builders.VOCABULARY, (12, 4))
+    mask = torch.ones_like(ids)
+    logits = model(ids, mask, None).logits
+    best, worst = logits.argmax(1), logits.argmin(1)
+    right = {"input_ids": ids[:2], "attention_mask": mask[:2], "labels": best[:2]}
+    wrong = {"input_ids": ids[2:4], "attention_mask": mask[2:4], "labels": worst[2:4]}
+    assert hinge(model, right).max() == 0 < hinge(model, wrong).min()
+    with pytest.raises(GradientError, match=r"between\.bias, between\.weight do not add up"):
+        pairwise_influence(model, [wrong], [right], loss=hinge)
+
+
+class Clamping(nn.Embedding):
+    """Sends ids beyond the table to its last row."""
+
+    def forward(self, input):
+        return super().forward(input.clamp(max=self.num_embeddings - 1))
+
+
+@pytest.mark.parametrize(
+    ("rows", "outcome"),
+    [(100, nullcontext()), (builders.VOCABULARY, pytest.raises(GradientError, match="embeddings"))],
+    ids=["in the first batch", "only where a batch has more tokens than the table rows"],
+)
+def test_an_embedding_that_treats_ids_by_their_value_is_exact_or_an_error(rows, outcome):
+    model = builders.xlm_roberta(torch.float64)
+    model.roberta.embeddings.word_embeddings = Clamping(rows, 32, padding_idx=1).double()
+    train, test = builders.batches(TRAIN, 9), builders.batches(TEST[:2], 2)
+    assert test[0]["input_ids"].numel() < rows < train[0]["input_ids"].numel()
+    with outcome:
+        found = pairwise_influence(model, train, test)
+        assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_a_gradient_that_is_not_finite_is_an_error(similarity):
+    def distance(model, batch):
+        """Finite at zero, where its gradient is not."""
+        logits = model(**batch).logits
+        target = torch.where(batch["labels"][:, None] == 2, logits.detach(), 1.0)
+        return (logits - target).square().sum(1).sqrt()
+
+    model = builders.xlm_roberta(torch.float64)
+    train = [{**row, "labels": torch.tensor(0)} for row in TRAIN]
+    train[-1]["labels"] = torch.tensor(2)
+    test = [{**row, "labels": torch.tensor(0)} for row in TEST]
+    batches = builders.batches(test, 5)
+    with pytest.raises(GradientError, match="gradient of 1 of the 1 training examples of a batch"):
+        pairwise_influence(model, builders.batches(train, 4), batches, similarity, loss=distance)
+
+
+def test_training_batches_in_another_order_in_the_next_pass_are_an_error():
+    class Shuffled:
+        turn = 0
+
+        def __iter__(self):
+            Shuffled.turn += 1
+            return iter(builders.batches(TRAIN if Shuffled.turn % 2 else TRAIN[::-1], 9))
+
+    model = builders.xlm_roberta()
+    with (
+        pytest.warns(SprachbundWarning, match="passed over"),
+        pytest.raises(GradientError, match="same order each time"),
+    ):
+        pairwise_influence(model, Shuffled(), builders.batches(TEST, 5), memory="300KiB")
+
+
+def test_a_model_in_float16_is_warned_of():
+    with (
+        pytest.warns(SprachbundWarning, match="float16"),
+        GradientEngine(builders.xlm_roberta(torch.float16)),
+    ):
+        pass
 
 
 def test_padding_that_leaks_is_an_error_also_where_the_first_batches_have_none():

@@ -46,6 +46,11 @@ class Bank:
 
         return add
 
+    def settle(self) -> None:
+        """All test examples are in: bring everything into its final form, while no batch's memory is in use."""
+        for _, part in self._parts.values():
+            part.settle()
+
     @property
     def nbytes(self) -> int:
         """Bytes of what is kept of the test gradients."""

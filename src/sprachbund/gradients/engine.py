@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 
+import torch
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
@@ -39,6 +40,11 @@ from sprachbund.gradients.proof import (
     random_weights,
 )
 
+_FLOAT16 = (
+    "the model is in float16, in which products of small gradients vanish and those of large activations overflow: "
+    "scores may be wrong. Load it in bfloat16 or float32"
+)
+
 
 class GradientEngine:
     """Per-example gradients of a model's trainable parameters, as a context manager.
@@ -60,8 +66,11 @@ class GradientEngine:
         self._default_loss = loss is None
         first = next(iter(self.selection.parameters.values()))
         self.device, self.dtype = first.device, first.dtype
+        if self.dtype == torch.float16:
+            warnings.warn(_FLOAT16, SprachbundWarning, stacklevel=2)
         self._proven: set[str] = set()
-        self._padding_is_proven = False
+        self._proven_alone: set[str] = set()  # on copies of one example: enough for batches of one
+        self._is_proven = self._is_proven_on_several = self._is_proven_on_padding = False
         self._by_autograd: set[str] = set()
         self._stack = ExitStack()
 
@@ -98,22 +107,20 @@ class GradientEngine:
             cannot be told apart by example.
         """
         batch = {name: value.to(self.device) for name, value in batch.items()}
-        if not self._proven:
-            self._prove(few_of(batch))
-        if not self._padding_is_proven and has_padding(batch):
-            prove_batch_independence(self._model, self._loss, few_of(batch))
-            self._padding_is_proven = True
-        seen: set[str] = set()
+        self._prove_what_is_new(batch)
+        proven_here = self._proven_on(batch)
+        proven, reached = self._proven | proven_here, set[str]()
 
         def note(name: str, gradient: PerExampleGradient) -> None:
-            seen.add(name)
+            if name not in proven and bool(gradient.squared_norm().any()):
+                reached.add(name)
             consume(name, gradient)
 
         losses = self._pass(batch, note)
-        if self._capture.misshapen or not seen <= self._proven:
+        if self._capture.misshapen or reached:
             # An expert or adapter that earlier batches never reached: its turn to be proven.
-            whole = batch if batch_size(batch) > 1 else few_of(batch)
-            self._prove_again(whole, seen - self._proven)
+            self._prove_again(batch if batch_size(batch) > 1 else few_of(batch), proven_here)
+            proven_here |= reached
         return losses
 
     def _install(self) -> None:
@@ -145,32 +152,51 @@ class GradientEngine:
         check_losses(losses, batch_size(batch))
         return losses
 
-    def _prove(self, batch: Batch) -> None:
+    def _prove_what_is_new(self, batch: Batch) -> None:
+        """Prove on the first batch, and once more on the first with several examples and the first with padding."""
+        is_several, is_padded = batch_size(batch) > 1, has_padding(batch)
+        if not self._is_proven:
+            self._prove(batch)
+            self._is_proven = True
+        elif (is_several and not self._is_proven_on_several) or (
+            is_padded and not self._is_proven_on_padding
+        ):
+            prove_batch_independence(self._model, self._loss, few_of(batch))
+            self._prove_again(few_of(batch), self._proven_on(batch))
+        else:
+            return
+        self._is_proven_on_several |= is_several
+        self._is_proven_on_padding |= is_padded
+
+    def _proven_on(self, batch: Batch) -> set[str]:
+        """Where to note what this batch proves."""
+        return self._proven if batch_size(batch) > 1 else self._proven_alone
+
+    def _prove(self, first: Batch) -> None:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
+        batch, proven = few_of(first), self._proven_on(first)
         losses = prove_batch_independence(self._model, self._loss, batch)
-        self._padding_is_proven = has_padding(batch)
         if self._default_loss:
             prove_own_loss(self._model, batch, losses)
-        wrong = self._disagreeing(batch)
+        wrong = self._disagreeing(batch, proven)
         if wrong:
             self._by_autograd |= wrong
             self._capture.__exit__(None, None, None)
             self._install()
-            still = self._disagreeing(batch)
+            still = self._disagreeing(batch, proven)
             if still:
                 raise GradientError(_unprovable(still))
         if self._by_autograd:
             warnings.warn(_slow_path(self.parameters_by_autograd), SprachbundWarning, stacklevel=3)
         self._proven |= self._by_autograd
 
-    def _prove_again(self, batch: Batch, new: set[str]) -> None:
-        wrong = self._disagreeing(batch) | self._capture.misshapen
+    def _prove_again(self, batch: Batch, proven: set[str]) -> None:
+        wrong = self._disagreeing(batch, proven)
         if wrong:
             raise GradientError(_unprovable(wrong))
-        self._proven |= new
 
-    def _disagreeing(self, batch: Batch) -> set[str]:
-        """Names of the captured parameters whose gradients do not add up to autograd's."""
+    def _disagreeing(self, batch: Batch, proven: set[str]) -> set[str]:
+        """Names of the captured parameters whose gradients do not add up to autograd's; the others are noted."""
         weight_B = random_weights(batch_size(batch), self.device)
         captured = self._parameters(self.selection.parameters.keys() - self._by_autograd)
         expected = gradient_of_sum(self._checked_loss, batch, captured, weight_B)
@@ -181,7 +207,7 @@ class GradientEngine:
         )
         comparison.finish()
         wrong = comparison.wrong | self._capture.misshapen
-        self._proven |= comparison.found - wrong
+        proven |= comparison.found - wrong
         return wrong
 
 

@@ -76,15 +76,18 @@ class RelabelledEmbeddingRule(Rule):
         label = torch.arange(ids.numel(), device=ids.device)
         label += (label >= padding) & (padding >= 0)  # no token may take the padding row
         table = module.weight.new_zeros(max(ids.numel(), padding) + 1, module.weight.shape[1])
-        table[label] = module.weight[ids.flatten()].detach()
         args, kwargs = tree_map(
             lambda leaf: label.view(leaf.shape) if leaf is first else leaf,
             (call.args, call.kwargs),
         )
         try:
+            table[label] = module.weight[ids.flatten()].detach()
             with torch.enable_grad():
                 table.requires_grad_()
                 output = functional_call(module, {"weight": table}, args, kwargs)
+            if not torch.equal(output, module(*call.args, **call.kwargs)):
+                raise UnsuitedError  # the module treats some ids apart, and labels are not ids
+            with torch.enable_grad():
                 (gradient,) = torch.autograd.grad(output, table, grad_outputs[0].view(output.shape))
         except _MISFITS as error:
             raise UnsuitedError from error

@@ -65,22 +65,24 @@ def pairwise_influence(
     """
     _check_similarity(similarity)
     nbytes = default_nbytes() if memory is None else parse_nbytes(memory)
-    rows, norms = [], []
+    rows, norms, train_norms = [], [], []
     with GradientEngine(model, loss=loss, parameters=parameters) as engine:
         for block in _blocks(engine, list(test), nbytes, bank_dtype):
             filled = fill_bank(engine, block, bank_dtype_named(bank_dtype))
             scores = _pass(engine, filled.bank, train)
             rows.append(torch.cat([score.dot_MB for score in scores], dim=1))
             norms.append(filled.norm_M)
+            train_norms.append(torch.cat([score.norm_B for score in scores]))
         dtype = engine.dtype
-    if len({row.shape[1] for row in rows}) > 1:
+    if not all(_same_order(train_norms[0], norm_N) for norm_N in train_norms[1:]):
         raise GradientError(
-            "the training batches changed between passes: give a re-iterable, such as a list"
+            "the training batches changed between passes: give a re-iterable that has the same order each time, "
+            "such as a list"
         )
     dot_MN = torch.cat(rows)
     if similarity == "dot":
         return dot_MN.to(dtype)
-    return cosine(dot_MN, torch.cat(norms), torch.cat([score.norm_B for score in scores])).to(dtype)
+    return cosine(dot_MN, torch.cat(norms), train_norms[0]).to(dtype)
 
 
 def mean_influence(
@@ -120,6 +122,11 @@ def mean_influence(
         norm_N = torch.cat([score.norm_B for score in scores])
         mean_GN = torch.where(norm_N > 0, mean_GN / norm_N.clamp_min(1e-300), 0.0)
     return mean_GN.to(dtype)
+
+
+def _same_order(norm_N: Tensor, other_N: Tensor) -> bool:
+    """Whether two passes saw the same examples in the same order, by the norms of their gradients."""
+    return norm_N.shape == other_N.shape and torch.allclose(norm_N, other_N, rtol=1e-3)
 
 
 def _check_similarity(similarity: str) -> None:

@@ -67,6 +67,9 @@ class ParameterBank(ABC):
     def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
         """Inner products with each of a batch's gradients, [M, B], and the batch's squared norms, [B] float64."""
 
+    def settle(self) -> None:  # noqa: B027  (most have nothing to do)
+        """Bring what was added into its final form."""
+
     @property
     def nbytes(self) -> int:
         """Bytes of all that is kept."""

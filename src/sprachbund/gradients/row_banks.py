@@ -36,6 +36,9 @@ class RowBank(ParameterBank):
             self._by_row()
         return gradient.squared_norm()
 
+    def settle(self) -> None:
+        self._by_row()
+
     def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
         """Frequent rows by a small product each, rare ones pair by pair and all at once."""
         assert isinstance(gradient, RowGradient)

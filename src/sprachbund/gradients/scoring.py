@@ -49,8 +49,10 @@ def fill_bank(
     for start, batch in longest_first(test):
         squared_norm_B = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
         losses = engine.per_example(batch, bank.adding(Each(start), squared_norm_B))
+        check_norms(squared_norm_B, "test")
         span = slice(start, start + batch_size(batch))
         norm_M[span], loss_M[span] = squared_norm_B.sqrt().cpu(), losses.cpu().double()
+    bank.settle()
     give_back_freed_memory()
     return FilledBank(bank, norm_M, loss_M)
 
@@ -78,6 +80,7 @@ def score_batch(engine: GradientEngine, bank: Bank, batch: Batch) -> BatchScores
         squared_norm_B += squares
 
     losses = engine.per_example(batch, contract)
+    check_norms(squared_norm_B, "training")
     return BatchScores(dot_MB.cpu(), squared_norm_B.sqrt().cpu(), losses.cpu().double())
 
 
@@ -96,7 +99,18 @@ def fill_means(
         ignored = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
         engine.per_example(batch, bank.adding(placement, ignored))
         start = span.stop
+    bank.settle()
     return bank
+
+
+def check_norms(squared_norm_B: Tensor, kind: str) -> None:
+    """Raises: GradientError if the gradient of an example is not finite: its scores would be NaN."""
+    bad = int((~squared_norm_B.isfinite()).sum())
+    if bad:
+        raise GradientError(
+            f"the gradient of {bad} of the {len(squared_norm_B)} {kind} examples of a batch is not finite, although "
+            "their loss is: a square root or logarithm at zero, or an overflow. Compute in float32, or mend the loss"
+        )
 
 
 def squared_norms(engine: GradientEngine, batch: Batch) -> Tensor:
@@ -108,4 +122,5 @@ def squared_norms(engine: GradientEngine, batch: Batch) -> Tensor:
         total_B += gradient.squared_norm()
 
     engine.per_example(batch, add)
+    check_norms(total_B, "test")
     return total_B.cpu()

@@ -6,6 +6,7 @@ from torch import Tensor
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Batch, batch_size
 from sprachbund.gradients.per_example import PerExampleGradient
+from sprachbund.gradients.scoring import check_norms
 from sprachbund.index.sketch import SignSketch
 
 
@@ -20,4 +21,5 @@ def sketch_batch(engine: GradientEngine, sketch: SignSketch, batch: Batch) -> tu
         squared_norm_B += sketch.add_to(sketch_BD, name, gradient)
 
     engine.per_example(batch, compress)
+    check_norms(squared_norm_B, "sketched")
     return sketch_BD.cpu(), squared_norm_B.sqrt().float().cpu()

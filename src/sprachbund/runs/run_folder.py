@@ -23,7 +23,7 @@ STARTING_POINT = "checkpoint-0"
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """Note what a run is made from; refuse a folder that holds one made from something else.
 
-    A run of other settings that has no checkpoint yet holds nothing to lose, and is begun anew.
+    A run of other settings that was not trained yet holds nothing to lose, and is begun anew: its starting point goes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / RUN_RECORD
@@ -39,6 +39,8 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
             f"{folder}: holds a run with other settings ({', '.join(changed)}); "
             "choose another folder, or remove this one to train again"
         )
+    if found is not None:
+        shutil.rmtree(folder / STARTING_POINT, ignore_errors=True)
     _write_json(record, settings)
 
 
