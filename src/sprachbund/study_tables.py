@@ -9,6 +9,7 @@ from sprachbund.analysis.catalogue import Asked
 from sprachbund.analysis.config import LANG2VEC
 from sprachbund.analysis.subwords import token_overlap, type_overlap
 from sprachbund.configuration import StudyConfig
+from sprachbund.data.corpus import Corpus
 from sprachbund.data.distances import lang2vec_distances, read_distances, script_distances
 from sprachbund.freshness import files_fingerprint, fingerprint
 from sprachbund.influence import Influence
@@ -23,7 +24,7 @@ def known_of(config: StudyConfig, data: StudyData, base: Path) -> Asked:
     Raises: DataError if the distances cannot be read; ModelError if the tokenizer cannot.
     """
     tokenizer = load_tokenizer(config.model.path)
-    tokens = tokens_by_language(tokenizer, (data.train, data.evaluation))
+    tokens = tokens_by_language(tokenizer, _texts(config, data))
     distances = _named_distances(config, base)
     distances["script"] = script_distances(config.languages.all)
     known = {"sub-word types": type_overlap(tokens), "sub-words in text": token_overlap(tokens)}
@@ -31,6 +32,14 @@ def known_of(config: StudyConfig, data: StudyData, base: Path) -> Asked:
         distances[name] = 1.0 - similarity
     properties = token_properties(tokenizer, data.train, config.model.max_length)
     return Asked(distances, properties, other=_compared(config, base))
+
+
+def _texts(config: StudyConfig, data: StudyData) -> tuple[Corpus, ...]:
+    """What sub-words are counted in: where each language has test texts these alone, as they are often parallel."""
+    tested = set(data.evaluation.frame["language"])
+    return (
+        (data.evaluation,) if tested >= set(config.languages.all) else (data.train, data.evaluation)
+    )
 
 
 def distances_fingerprint(config: StudyConfig, base: Path) -> str:

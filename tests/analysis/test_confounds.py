@@ -41,7 +41,7 @@ def properties(n: int = len(TRAIN), seed: int = 1) -> xr.Dataset:
 
 @pytest.mark.parametrize("sign", ["proponents", "opponents"])
 def test_shares_by_label_are_those_of_a_ranking_of_these_examples_alone(sign: str) -> None:
-    matrix, k = normal(), 6
+    matrix, k = normal(), 6  # of 60: a tenth, also of those with a label
     found = share_by_label(matrix, k, sign)  # type: ignore[arg-type]
     labels = matrix["train_label"].values
     direction = -1 if sign == "proponents" else 1
@@ -49,42 +49,60 @@ def test_shares_by_label_are_those_of_a_ranking_of_these_examples_alone(sign: st
         own = matrix["test_label"].values[m]
         for name, chosen in (("same label", labels == own), ("another label", labels != own)):
             (allowed,) = np.nonzero(chosen)
-            first = sorted(allowed, key=lambda n: (direction * matrix.values[m, n], n))[:k]
+            tenth = round(len(allowed) / 10)
+            first = sorted(allowed, key=lambda n: (direction * matrix.values[m, n], n))[:tenth]
             row = found.sel(label=name).isel(test=m)
             for language in ("en", "de", "fr"):
                 cell = row.sel(train_language=language)
                 count = sum(TRAIN[n] == language for n in first)
-                assert float(cell["share_percent"]) == pytest.approx(100 * count / k)
+                assert float(cell["share_percent"]) == pytest.approx(100 * count / tenth)
                 expected = np.mean([TRAIN[n] == language for n in allowed])
                 assert float(cell["expected_percent"]) == pytest.approx(100 * expected)
 
 
-def test_a_stratum_that_is_too_small_is_refused_and_left_out_of_the_controls() -> None:
+def test_a_stratum_that_nobody_has_is_refused_and_left_out_of_the_controls() -> None:
     matrix = normal()
-    with pytest.raises(InfluenceError, match=r"k is 31, but no test example has more than 30"):
-        share_by_label(matrix, 31)
-    found = lifts_after_controls(matrix, properties(), 31)
+    matrix = matrix.assign_coords(train_label=("train", np.full(len(TRAIN), "unheard", object)))
+    with pytest.raises(InfluenceError, match="has a training example under “same label”"):
+        share_by_label(matrix, 6)
+    found = lifts_after_controls(matrix, properties(), 6)
     assert "same label" not in found["control"].values
-    assert "has more than 30" in found.attrs["left_out"][0]
+    assert "under “same label”" in found.attrs["left_out"][0]
 
 
-def test_test_examples_with_a_rare_label_are_left_out_of_a_stratum_and_counted() -> None:
+def test_test_examples_whose_label_was_not_trained_on_are_left_out_of_a_stratum_and_counted() -> (
+    None
+):
     matrix = normal()
     labels = matrix["train_label"].values.copy()
-    rare = str(matrix["test_label"].values[0])
-    (positions,) = np.nonzero(labels == rare)
-    labels[positions[4:]] = "other"
+    absent = str(matrix["test_label"].values[0])
+    labels[labels == absent] = "other"
     matrix = matrix.assign_coords(train_label=("train", labels))
-    k, is_rare = 5, matrix["test_label"].values == rare
+    k, is_absent = 6, matrix["test_label"].values == absent
     found = share_by_label(matrix, k)["share_percent"].sel(label="same label")
-    np.testing.assert_array_equal(found.isnull().all("train_language"), is_rare)
-    assert float(found.isel(test=np.flatnonzero(~is_rare)).sum("train_language").min()) == 100
+    np.testing.assert_array_equal(found.isnull().all("train_language"), is_absent)
+    sums = found.isel(test=np.flatnonzero(~is_absent)).sum("train_language")
+    np.testing.assert_allclose(sums, 100)
     lifts = lifts_after_controls(matrix, properties(), k)
     (line,) = lifts.attrs["left_out"]
-    assert line.startswith(f"{is_rare.sum()} of {len(is_rare)} test examples under “same label”")
+    assert line.startswith(
+        f"{is_absent.sum()} of {len(is_absent)} test examples under “same label”"
+    )
     remaining = remaining_lift({0: lifts})
     assert remaining.attrs["left_out"] == (line,)
     assert remaining["mean"].sel(control="same label").notnull().any()
+
+
+def test_a_rare_label_is_not_taken_whole() -> None:
+    """English examples are best for all; a tenth of a label's examples shows it, the top k would be the label."""
+    rng, n = RNG(3), 400
+    train = ["en", "de", "fr", "es"] * (n // 4)
+    labels = np.array(["rare" if i % 40 < 8 else "common" for i in range(n)], dtype=object)
+    values = rng.normal(size=(30, n)) + 3.0 * (np.array(train) == "en")
+    matrix = score_matrix(values, train, ["ko"] * 30, train_label=labels, test_label=["rare"] * 30)
+    found = share_by_label(matrix, 40).sel(label="same label", train_language="en")
+    assert float(found["expected_percent"].mean()) == 25
+    assert float(found["share_percent"].mean()) > 90
 
 
 def test_label_agreement_is_a_count_against_chance() -> None:
@@ -177,6 +195,13 @@ def test_a_control_explains_what_it_causes_and_nothing_else() -> None:
     after = found.isel(test_language=0).sel(control="length")
     assert float(after["mean"].sel(train_language="de")) < 0.5, "length had hidden its lack of lift"
     assert float(after["mean"].sel(train_language="fr")) > 1.5, "length does not explain French"
+    change = found.isel(test_language=0).sel(control="length", train_language="de")
+    assert float(change["change_high"]) < 0, "the control takes something off German"
+    lifts = found["mean"].isel(test_language=0, drop=True).sel(train_language="de")
+    difference = float(lifts.sel(control="length") - lifts.sel(control="none"))
+    assert float(change["change"]) == pytest.approx(difference)
+    unchanged = found.isel(test_language=0).sel(control="none")
+    assert (unchanged["change"] == 0).all()
     no_means = found.isel(test_language=0).sel(control="language means")["mean"]
     assert float(no_means.sel(train_language="fr")) < float(plain["mean"].sel(train_language="fr"))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sprachbund.analysis.overlap import (
     expected_jaccard,
+    expected_jaccard_given,
     expected_rank_biased_overlap,
     jaccard,
     overlap,
@@ -79,6 +80,24 @@ def test_chance_levels_are_those_of_random_rankings() -> None:
     assert found.mean() == pytest.approx(expected, abs=error * found.std())
     assert expected_jaccard(8, 8) == pytest.approx(1)
     assert expected_rank_biased_overlap(8, 8, 0.9) < 1, "the order is random still"
+
+
+def test_chance_given_labels_is_that_of_drawing_as_many_of_each_label() -> None:
+    rng, labels, k = np.random.default_rng(1), np.array([0] * 10 + [1] * 15 + [2] * 5), 8
+    tops = [np.array([[0, 1, 2, 3, 4, 10, 11, 25]]), np.array([[5, 6, 7, 10, 12, 13, 14, 15]])]
+    drawn = []
+    for top in tops:
+        counts = np.bincount(labels[top[0]], minlength=3)
+        parts = [
+            rng.random((20_000, size)).argsort(axis=1)[:, :count] + first
+            for size, first, count in zip((10, 15, 5), (0, 10, 25), counts, strict=True)
+        ]
+        drawn.append(np.concatenate(parts, axis=1))
+    found = jaccard(*drawn)
+    (expected,) = expected_jaccard_given(labels, *tops)
+    assert found.mean() == pytest.approx(expected, abs=4 * found.std() / np.sqrt(20_000))
+    (of_one_label,) = expected_jaccard_given(np.zeros(30, dtype=int), *tops)
+    assert of_one_label == pytest.approx(expected_jaccard(30, k))
 
 
 def test_examples_are_matched_by_id_and_the_own_language_is_left_out() -> None:

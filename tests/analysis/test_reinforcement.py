@@ -12,13 +12,16 @@ from made_up_values import LANGUAGES, partly_parallel, score_matrix
 
 from sprachbund.analysis.dynamics import running
 from sprachbund.analysis.reinforcement import reinforcement, reinforcement_rate
+from sprachbund.analysis.retrieval import translation_ranks, translation_retrieval
 from sprachbund.errors import InfluenceError
 from synthetic_influence import in_memory
 from synthetic_influence import scores as checkpoint_scores
 
 
-def count_by_hand(scores: xr.DataArray, m: int, k: int, language: str) -> tuple[int, int, float]:
-    """Reinforcing, complementary and expected reinforcing of one test example and language."""
+def count_by_hand(
+    scores: xr.DataArray, m: int, k: int, language: str
+) -> tuple[int, int, float, float]:
+    """Reinforcing, complementary and expected reinforcing, also given labels, of one test example and language."""
     train = list(zip(scores.train_language.values, scores.train_item.values, strict=True))
     order = sorted(range(len(train)), key=lambda n: (-float(scores[m, n]), n))[:k]
     own = str(scores.test_language.values[m])
@@ -27,7 +30,17 @@ def count_by_hand(scores: xr.DataArray, m: int, k: int, language: str) -> tuple[
     reinforcing = sum(item in own_items for item in drawn)
     pool = [item for lang, item in train if lang == language and item]
     share = sum(item in own_items for item in pool) / len(pool)
-    return reinforcing, len(drawn) - reinforcing, len(drawn) * share
+    labels = scores.train_label.values
+    given = 0.0
+    for n in order:
+        if train[n][0] == language and train[n][1]:
+            like = [
+                item
+                for (lang, item), label in zip(train, labels, strict=True)
+                if lang == language and item and label == labels[n]
+            ]
+            given += sum(item in own_items for item in like) / len(like)
+    return reinforcing, len(drawn) - reinforcing, len(drawn) * share, given
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -80,6 +93,22 @@ def test_influence_without_regard_to_items_reinforces_as_expected() -> None:
     assert inside.values[~np.eye(3, dtype=bool)].sum() >= 5
 
 
+def test_influence_by_label_alone_reinforces_as_the_labels_say_and_no_more() -> None:
+    rng, items = np.random.default_rng(8), [str(n // 3) for n in range(360)]
+    labels = np.array([["x", "y", "z"][int(item) % 3] for item in items], dtype=object)
+    values = rng.normal(size=(900, 360)) + 2.0 * (labels == "x")
+    scores = score_matrix(
+        values, LANGUAGES * 120, LANGUAGES * 300, train_item=items, train_label=labels
+    )
+    rate = reinforcement_rate(reinforcement(scores, (40,))).isel(k=0)
+    other = ~np.eye(3, dtype=bool)
+    assert (rate["excess_percent"].values[other] > 10).all(), "the case must not be trivial"
+    np.testing.assert_allclose(rate["excess_given_labels_percent"].values[other], 0, atol=3)
+    retrieved = translation_retrieval(translation_ranks(scores, 40))
+    assert (retrieved["rank_percent"].values[other] < 40).all()
+    np.testing.assert_allclose(retrieved["rank_in_label_percent"].values[other], 50, atol=4)
+
+
 def test_influence_by_item_alone_is_all_reinforcing_and_found_to_be() -> None:
     items = [str(n // 3) for n in range(180)]
     by_item = np.repeat(np.random.default_rng(3).normal(size=(30, 60)), 3, axis=1)
@@ -111,11 +140,14 @@ def test_the_rate_of_a_language_pair_counts_every_proponent_alike() -> None:
     counts = reinforcement(scores, (12,))
     by_hand = [count_by_hand(scores, m, 12, "nan") for m in (0, 1)]
     rate = reinforcement_rate(counts).sel(k=12, test_language="en", train_language="nan")
-    total = sum(reinforcing + rest for reinforcing, rest, _ in by_hand)
-    reinforcing, expected = (sum(row[i] for row in by_hand) for i in (0, 2))
+    total = sum(reinforcing + rest for reinforcing, rest, *_ in by_hand)
+    reinforcing, expected, given = (sum(row[i] for row in by_hand) for i in (0, 2, 3))
     assert float(rate["reinforcing_percent"]) == pytest.approx(100 * reinforcing / total)
     assert float(rate["expected_percent"]) == pytest.approx(100 * expected / total)
     assert float(rate["excess_percent"]) == pytest.approx(100 * (reinforcing - expected) / total)
+    assert float(rate["expected_given_labels_percent"]) == pytest.approx(100 * given / total)
+    excess = float(rate["excess_given_labels_percent"])
+    assert excess == pytest.approx(100 * (reinforcing - given) / total)
 
 
 @settings(max_examples=25, deadline=None)

@@ -15,7 +15,7 @@ from sprachbund.errors import InfluenceError
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 30))
 def test_ranks_are_those_of_sorting_by_hand(seed: int, k: int) -> None:
     scores = partly_parallel(seed)
-    found = translation_ranks(scores, k)
+    found = translation_ranks(scores, k)["rank"]
     assert found.dims == ("test", "proponent", "train_language")
     train = list(zip(scores.train_language.values, scores.train_item.values, strict=True))
     for row, m in enumerate([0, 2, 3]):

@@ -16,6 +16,7 @@ FRAME = pd.DataFrame(
         "jaccard_low": [0.5, 0.4, 0.05],
         "jaccard_high": [0.7, 0.6, 0.15],
         "expected_jaccard": [0.05, 0.05, 0.05],
+        "expected_jaccard_given_labels": [0.1, 0.1, 0.1],
         "rank_biased_overlap": [0.7, 0.6, 0.2],
         "rank_biased_overlap_low": [0.6, 0.5, 0.1],
         "rank_biased_overlap_high": [0.8, 0.7, 0.3],

@@ -7,7 +7,6 @@ examples and, with several runs, other seeds.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -47,7 +46,6 @@ from sprachbund.influence import Influence, Sign
 
 Runs = Mapping[int, Influence]
 _CORRELATION = (-1.0, 1.0)
-_Counts = TypeVar("_Counts", xr.Dataset, xr.DataArray)
 
 
 def share(runs: Runs, ks: Sequence[int] = (100,), sign: Sign = "proponents") -> xr.Dataset:
@@ -93,12 +91,31 @@ def mass(runs: Runs, sign: Sign = "proponents") -> xr.Dataset:
 
 
 def mean_score(runs: Runs) -> xr.Dataset:
-    """Mean influence of one example of a language on one of another, with intervals; 0 is none.
+    """Mean influence of one example of a language on one of another, with intervals.
 
-    Returns: what `combine_seeds` returns, [test_language, train_language], in the method's unit.
+    If the language did not matter, it would be the mean over all training examples: `expected` [test_language].
+    `difference` is how far it is from that, with its own interval (`difference_low`, `difference_high`).
+
+    Returns: what `combine_seeds` returns, [test_language, train_language], in the method's unit, and these.
+    `signs_agree` is of the difference.
     """
     means = {seed: mean_influence(run.total()) for seed, run in runs.items()}
-    return combine_seeds(means, 0.0, UNBOUNDED)
+    overall = {
+        seed: mean.weighted(mean["n_train"]).mean("train_language") for seed, mean in means.items()
+    }
+    difference = combine_seeds(
+        {seed: means[seed] - overall[seed] for seed in means}, 0.0, UNBOUNDED
+    )
+    with quiet_about_signs():
+        found = combine_seeds(means, 0.0, UNBOUNDED)
+        expected = combine_seeds(overall, 0.0, UNBOUNDED)["mean"]
+    return found.assign(
+        expected=expected,
+        difference=difference["mean"],
+        difference_low=difference["low"],
+        difference_high=difference["high"],
+        signs_agree=difference["signs_agree"],
+    )
 
 
 def dynamics(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
@@ -266,7 +283,7 @@ def _share_of_top(scores: xr.DataArray, k: int, sign: Sign) -> xr.DataArray:
 
 
 def _pooled(
-    counts: Mapping[int, _Counts], rate: Callable[[_Counts], xr.Dataset], name: str
+    counts: Mapping[int, xr.Dataset], rate: Callable[[xr.Dataset], xr.Dataset], name: str
 ) -> xr.Dataset:
     """The rate over all runs, and the deviation of the rate called `name` between them."""
     stacked = xr.concat(list(counts.values()), "run", join="exact", combine_attrs="override")

@@ -67,4 +67,4 @@ def _has_interval(found: xr.Dataset) -> bool:
 
 
 def _joins_seeds(found: xr.Dataset, runs: Runs) -> bool:
-    return len(runs) > 1 and ("signs_agree" in found or "excess_percent" in found)
+    return len(runs) > 1 and "seed_standard_deviation" in found

@@ -5,17 +5,16 @@ then taken anew. What remains is what the control cannot explain.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from sprachbund.analysis.decomposed import DecomposedScores
-from sprachbund.analysis.labels import language_codes
-from sprachbund.analysis.measures import lift, ranking, shares_of_ranking, top_shares
+from sprachbund.analysis.labels import example_coords, language_codes
+from sprachbund.analysis.measures import check_ks, lift, ranking, top_shares
 from sprachbund.analysis.properties import residual
-from sprachbund.analysis.seeds import combine_seeds
+from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
 
@@ -44,23 +43,25 @@ def label_agreement(scores: xr.DataArray, k: int = 100, sign: Sign = "proponents
 
 
 def share_by_label(scores: xr.DataArray, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
-    """The share of each language in the top k, ranked among training examples of one label only.
+    """The share of each language in the top examples, ranked among training examples of one label only.
 
-    Once among those with the test example's label and once among those with another.
+    Once among those with the test example's label and once among those with another; of each as large a part as k is
+    of the training set. (The top k itself would be most of a rare label, whose languages are as they are.)
 
     Returns: [label, test, train_language], `label` "same label" or "another label":
     `share_percent`, sums to 100 over languages, and `expected_percent`, the language's share of
-    the training examples that were ranked. NaN for a test example with fewer than k training
-    examples of a kind; the attribute `left_out` counts them.
-    Raises: InfluenceError if that is so of all of them.
+    the training examples that were ranked. NaN for a test example without training examples of a kind; the attribute
+    `left_out` counts them.
+    Raises: InfluenceError if that is so of all of them, or k exceeds the number of training examples.
     """
+    check_ks((k,), scores.sizes["train"])
     same_MN = _same_label(scores)
     strata = {SAME_LABEL: same_MN, OTHER_LABEL: ~same_MN}
-    parts = [_among(scores, allowed, k, sign) for allowed in strata.values()]
-    too_few = {name: int((allowed.sum(axis=1) < k).sum()) for name, allowed in strata.items()}
+    parts = [_among(scores, name, allowed, k, sign) for name, allowed in strata.items()]
+    without = {name: int((~allowed.any(axis=1)).sum()) for name, allowed in strata.items()}
     left_out = tuple(
-        f"{count} of {len(same_MN)} test examples under “{name}”, with fewer than {k} such training examples"
-        for name, count in too_few.items()
+        f"{count} of {len(same_MN)} test examples under “{name}”, without such training examples"
+        for name, count in without.items()
         if count
     )
     found = xr.concat(parts, dim="label").assign_coords(label=list(strata))
@@ -106,7 +107,7 @@ def lifts_after_controls(
 ) -> xr.DataArray:
     """Lift of each language in each test example's top k, after each control.
 
-    The controls of `controlled`, the two label strata of `share_by_label` where there are enough
+    The controls of `controlled`, the two label strata of `share_by_label` where there are
     examples for both, and those of a decomposition of the scores where it is given. One that does
     not cover the total has a "none" of its own, which names its checkpoints.
 
@@ -147,10 +148,16 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     `remaining_percent`: (lift - 1) / (lift without control - 1), in percent: 100 if the control
     changes nothing, 0 if it explains all, negative if it reverses the effect. NaN where the
     interval of the lift without control contains 1: there is no effect to explain. The lift
-    without control is that of the control which `compared_with` names.
+    without control is that of the control which `compared_with` names. `change`, `change_low` and `change_high`: the
+    lift after the control less that without, paired by test example and run, with the interval of the difference.
     """
     found = combine_seeds(lifts, _LEVEL_OF_CHANCE, (0.0, np.inf))
     compared_with = next(iter(lifts.values()))["compared_with"].values
+    with quiet_about_signs():
+        change = combine_seeds({seed: _less_plain(lift) for seed, lift in lifts.items()}, 0.0)
+    found = found.assign(
+        change=change["mean"], change_low=change["low"], change_high=change["high"]
+    )
     plain = found.sel(control=compared_with).assign_coords(control=found["control"].values)
     certain = (plain["low"] > _LEVEL_OF_CHANCE) | (plain["high"] < _LEVEL_OF_CHANCE)
     excess = (plain["mean"] - _LEVEL_OF_CHANCE).where(certain)
@@ -158,6 +165,12 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     return found.assign(remaining_percent=remaining.transpose(*found["mean"].dims)).assign_coords(
         compared_with=("control", compared_with)
     )
+
+
+def _less_plain(lifts: xr.DataArray) -> xr.DataArray:
+    """Each control's lift less that which it is compared with."""
+    plain = lifts.sel(control=lifts["compared_with"].values)
+    return lifts.copy(data=lifts.values - plain.transpose(*lifts.dims).values)
 
 
 def _all_controlled(
@@ -184,29 +197,34 @@ def _same_label(scores: xr.DataArray) -> npt.NDArray[np.bool_]:
 
 
 def _among(
-    scores: xr.DataArray, allowed_MN: npt.NDArray[np.bool_], k: int, sign: Sign
+    scores: xr.DataArray, name: str, allowed_MN: npt.NDArray[np.bool_], k: int, sign: Sign
 ) -> xr.Dataset:
-    """Shares of the top k of those training examples that are allowed for a test example."""
+    """Shares of the first of those training examples that are allowed for a test example, as many as in k of all."""
     available_M = allowed_MN.sum(axis=1)
-    if available_M.max() < k:
-        raise InfluenceError(
-            f"k is {k}, but no test example has more than {available_M.max()} training examples "
-            "in one of the label strata; lower k"
-        )
-    is_enough_M = xr.DataArray(available_M >= k, dims="test")
+    if not available_M.any():
+        raise InfluenceError(f"no test example has a training example under “{name}”")
+    k_M = np.maximum(np.round(k * available_M / scores.sizes["train"]).astype(int), 1)
     values = scores.transpose("test", "train")
     last = -np.inf if sign == "proponents" else np.inf
     chosen = values.copy(data=np.where(allowed_MN, values.values, last))
-    first = ranking(chosen, k, sign)
-    shares = shares_of_ranking(first, scores["train_language"], (k,)).isel(k=0, drop=True)
+    first_MR = ranking(chosen, int(k_M.max()), sign)
+    counts_MR = np.arange(1, int(k_M.max()) + 1) <= k_M[:, None]
     codes_N, languages = language_codes(scores["train_language"])
     member_NL = np.equal.outer(codes_N, np.arange(len(languages))).astype(np.float64)
-    expected: Any = (
-        100.0 * allowed_MN.astype(np.float64) @ member_NL / np.maximum(available_M, 1)[:, None]
+    share_ML = np.einsum("mr,mrl->ml", counts_MR, member_NL[first_MR.values]) / k_M[:, None]
+    expected_ML = allowed_MN.astype(np.float64) @ member_NL / np.maximum(available_M, 1)[:, None]
+    found = xr.Dataset(
+        {
+            "share_percent": (("test", "train_language"), 100.0 * share_ML),
+            "expected_percent": (("test", "train_language"), 100.0 * expected_ML),
+        },
+        coords={
+            **example_coords(scores),
+            "train_language": languages,
+            "n_train": ("train_language", np.bincount(codes_N)),
+        },
     )
-    shares = shares.drop_vars("expected_percent")
-    found = xr.Dataset({"share_percent": shares, "expected_percent": shares.copy(data=expected)})
-    return found.where(is_enough_M)
+    return found.where(xr.DataArray(available_M > 0, dims="test"))
 
 
 def _chance(strata: xr.Dataset) -> xr.DataArray:

@@ -15,22 +15,30 @@ from sprachbund.errors import InfluenceError
 
 def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
     found = answers.reinforcement(runs, usual_ks(runs, k))
-    names = ("reinforcing_percent", "expected_percent", "excess_percent")
-    limits = limits_of(names[0], names[2])
-    columns = (*names, *limits, "seed_standard_deviation", "n_test")
+    names = ("reinforcing_percent", "excess_percent", "excess_given_labels_percent")
+    chances = ("expected_percent", "expected_given_labels_percent")
+    limits = limits_of(*names)
+    columns = (*names, *chances, *limits, "seed_standard_deviation", "n_test")
     what = (
         "Percentage of the proponents from another language whose translation is among those "
         "from the own language (reinforcing; the others are complementary), in the top k"
     )
     cells = {
         "reinforcing": Cell(names[0], limits[0], limits[1]),
-        "chance": Cell(names[1]),
-        "excess": Cell(names[2], limits[2], limits[3]),
+        "chance": Cell(chances[0]),
+        "excess": Cell(names[1], limits[2], limits[3]),
+        "chance given labels": Cell(chances[1]),
+        "excess over it": Cell(names[2], limits[4], limits[5]),
     }
     return [
         Table(
             "reinforcement",
-            caption(what, found, runs, "as many drawn at random from the language"),
+            caption(
+                what,
+                found,
+                runs,
+                "as many drawn at random from the language, and as many of each label",
+            ),
             tidy(found, ("k", *PAIR), columns).dropna(subset="expected_percent"),
             Layout(["k", *PAIR], cells),
         )
@@ -39,22 +47,24 @@ def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
 
 def retrieval_tables(runs: Runs, k: int) -> list[Table]:
     found = answers.retrieval(runs, k)
-    rates = ("rank_percent", "found_percent")
+    rates = ("rank_percent", "rank_in_label_percent", "found_percent")
     limits = limits_of(*rates)
     columns = (*rates, *limits, "found_chance_percent", "n_translations", "seed_standard_deviation")
     what = (
         f"Rank of the translations of own-language proponents (top {k}) among the examples of "
-        f"their language, percent, and percentage among the first {found.attrs['first']}"
+        "their language, percent, among those of them with its label, and percentage among the first "
+        f"{found.attrs['first']}"
     )
     cells = {
         "rank": Cell("rank_percent", limits[0], limits[1]),
-        "found": Cell("found_percent", limits[2], limits[3]),
+        "in its label": Cell("rank_in_label_percent", limits[2], limits[3]),
+        "found": Cell("found_percent", limits[4], limits[5]),
         "chance of found": Cell("found_chance_percent"),
     }
     return [
         Table(
             "translation_retrieval",
-            caption(what, found, runs, "a rank of 50 percent"),
+            caption(what, found, runs, "a rank of 50 percent, both"),
             tidy(found, PAIR, (*columns, "n_test")).dropna(subset="rank_percent"),
             Layout(PAIR, cells),
         )
@@ -78,15 +88,19 @@ def label_agreement_tables(runs: Runs, k: int) -> list[Table]:
 def confounds_tables(runs: Runs, k: int, given: Given, parts: Decompositions) -> list[Table]:
     found = answers.confounds(runs, k, given=given, decompositions=parts)
     what = f"Lift of each training language in the top {k} proponents after each control"
-    columns = (*ESTIMATE, "remaining_percent", "compared_with", *COUNTS)
+    change = ("change", "change_low", "change_high")
+    columns = (*ESTIMATE, *change, "remaining_percent", "compared_with", *COUNTS)
+    cells = {
+        "lift": MEAN_2["mean"],
+        "change": Cell(*change, 2),
+        "remains": Cell("remaining_percent"),
+    }
     return [
         Table(
             "confounds",
             caption(what, found, runs, "1"),
             tidy(found, ("control", *PAIR), columns),
-            Layout(
-                ["control", *PAIR], {"lift": MEAN_2["mean"], "remains": Cell("remaining_percent")}
-            ),
+            Layout(["control", *PAIR], cells),
         )
     ]
 
@@ -107,9 +121,9 @@ def parameter_groups_tables(runs: Runs, k: int, parts: Decompositions) -> list[T
     return [
         Table(
             "share_by_parameter_group",
-            caption(what, found, runs, "expected percent"),
+            caption(what, found, runs, "the last row"),
             tidy(found, ("group", *PAIR), columns),
-            Layout(["group", "test_language"], MEAN, "train_language"),
+            Layout(["group", "test_language"], MEAN, "train_language", "expected_percent"),
         )
     ]
 

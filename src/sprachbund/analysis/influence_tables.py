@@ -17,6 +17,8 @@ from sprachbund.analysis.table import Cell, Layout, Table, tidy
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
 
+_TESTED = ("null_mean", "p_value", "q_value")
+
 
 def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
     ks = usual_ks(runs, k)
@@ -30,16 +32,14 @@ def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
         }
     )
     columns = (*ESTIMATE, "expected_percent", "lift", "lift_low", "lift_high", *COUNTS)
-    one_k = joined.sel(k=k, drop=True).assign(
-        {name: tested[name].variable for name in ("p_value", "q_value")}
-    )
+    one_k = joined.sel(k=k, drop=True).assign({name: tested[name].variable for name in _TESTED})
     chance = "the last row; p and q values by exchanging the languages of training examples"
     by_k = Layout(["k", "test_language"], MEAN, "train_language", "expected_percent")
     return [
         Table(
             f"share_{sign}",
             caption(f"Percentage of the top {k} {sign} by training language", one_k, runs, chance),
-            tidy(one_k, PAIR, (*columns, "p_value", "q_value")),
+            tidy(one_k, PAIR, (*columns, *_TESTED)),
             Layout(["test_language"], MEAN, "train_language", "expected_percent"),
         ),
         Table(
@@ -75,15 +75,20 @@ def mean_influence_tables(runs: Runs) -> list[Table]:
     size = float(np.nanmax(np.abs(found["mean"].values)))
     digits = 3 if size == 0 else max(1, 2 - int(np.floor(np.log10(size))))
     method = next(iter(runs.values())).method
-    what = f"Mean influence ({method}, total) of a training example by language"
+    what = f"Mean influence ({method}, total) of a training example by language, and how far it is from chance"
+    difference = ("difference", "difference_low", "difference_high")
+    columns = (*ESTIMATE, "expected", *difference, "n_train", *COUNTS)
+    cells = {
+        "mean": Cell("mean", "low", "high", digits),
+        "chance": Cell("expected", digits=digits),
+        "difference": Cell(*difference, digits),
+    }
     return [
         Table(
             "mean_influence",
-            caption(what, found, runs, "0"),
-            tidy(found, PAIR, (*ESTIMATE, "n_train", *COUNTS)),
-            Layout(
-                ["test_language"], {"mean": Cell("mean", "low", "high", digits)}, "train_language"
-            ),
+            caption(what, found, runs, "the mean over all training examples"),
+            tidy(found, PAIR, columns),
+            Layout(PAIR, cells),
         )
     ]
 
@@ -93,16 +98,27 @@ def dynamics_tables(runs: Runs, k: int) -> list[Table]:
     if bool(found["mean"].isnull().all()):
         raise InfluenceError("no test language is trained on, so none has an own-language share")
     first = ("scores", "relation", "checkpoint", "test_language")
-    frame = tidy(found, first, ("epoch", *ESTIMATE, "expected_percent", *COUNTS))
+    frame = tidy(found, first, ("epoch", *ESTIMATE, "expected_percent", *COUNTS)).dropna(
+        subset="mean"
+    )
+    chance = ", ".join(
+        f"{relation} {_spread(part['expected_percent'])} percent"
+        for relation, part in frame.groupby("relation", sort=False)
+    )
     what = f"Own-language and cross-language share of the top {k} proponents by checkpoint, percent"
     return [
         Table(
             "dynamics",
-            caption(what, found, runs, "expected percent"),
-            frame.dropna(subset="mean"),
+            caption(what, found, runs, chance),
+            frame,
             Layout(["scores", "relation", "checkpoint"], MEAN, "test_language"),
         )
     ]
+
+
+def _spread(values: "pd.Series[float]") -> str:
+    least, most = f"{values.min():.1f}", f"{values.max():.1f}"
+    return least if least == most else f"{least} to {most}"
 
 
 def checkpoints_tables(runs: Runs, k: int) -> list[Table]:
@@ -124,9 +140,9 @@ def checkpoints_tables(runs: Runs, k: int) -> list[Table]:
     return [
         Table(
             "measures_by_checkpoint",
-            caption(what, found, runs, "expected percent; 0 for the mean influence"),
+            caption(what, found, runs, "of a share, the last row"),
             frame,
-            Layout(rows, MEAN_2, "train_language"),
+            Layout(rows, MEAN_2, "train_language", "expected_percent"),
         )
     ]
 
@@ -145,10 +161,12 @@ def learning_tables(runs: Runs) -> list[Table]:
     found = answers.learning(runs)
     columns = ("epoch", "mean", "low", "high", "seed_standard_deviation", *COUNTS)
     what = "Accuracy (percent) and loss (nats) on the attributed test examples by checkpoint"
+    labels = set(next(iter(runs.values())).dataset["train_label"].values.tolist())
+    chance = f"{100 / len(labels):.1f} percent accuracy, a guess among {len(labels)} labels"
     return [
         Table(
             "learning_curves",
-            caption(what, found, runs, ""),
+            caption(what, found, runs, chance),
             tidy(found, ("measure", "checkpoint", "test_language"), columns),
             Layout(["measure", "checkpoint"], MEAN_2, "test_language"),
         )

@@ -171,7 +171,7 @@ def _shares(measured: Measured) -> list[Table]:
                 f"Percentage {of_top} by mix and training language",
                 share,
                 runs,
-                "expected percent",
+                "the language's part of the mix, in the table of mixes",
             ),
             frame[["mix", *frame.columns.drop("mix")]],
             Layout(["mix", "test_language"], MEAN, "train_language"),

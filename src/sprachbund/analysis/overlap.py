@@ -7,11 +7,12 @@ compare with: two seeds of one run overlap less than wholly too.
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 from scipy.stats import hypergeom
 
 from sprachbund.analysis.labels import example_coords, in_order
-from sprachbund.analysis.measures import ranking
+from sprachbund.analysis.measures import by_test_language, ranking
 from sprachbund.analysis.statistics import mean_intervals
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence, Sign
@@ -22,6 +23,7 @@ PERSISTENCE = 0.98
 _MEASURED = (
     "jaccard",
     "expected_jaccard",
+    "expected_jaccard_given_labels",
     "rank_biased_overlap",
     "expected_rank_biased_overlap",
     "n_candidates",
@@ -42,9 +44,10 @@ def overlap(
     both runs had, those of its own language left out, so that a language that only one run had
     cannot make the difference by itself.
 
-    Returns: [test], from 0 to 1: `jaccard` and `expected_jaccard` (two sets of k drawn at random),
-    `rank_biased_overlap` (see there) and `expected_rank_biased_overlap` (two random rankings), and
-    `n_candidates`, the examples that were ranked.
+    Returns: [test], from 0 to 1: `jaccard`, `expected_jaccard` (two sets of k drawn at random) and
+    `expected_jaccard_given_labels` (drawn at random, as many of each label as each run has),
+    `rank_biased_overlap` (see there) and `expected_rank_biased_overlap` (two random rankings),
+    and `n_candidates`, the examples that were ranked.
     Raises: InfluenceError if the runs have no test or too few training examples in common, or
     different examples under one id.
     """
@@ -62,10 +65,12 @@ def overlap(
                 f"are not in {language}; lower k"
             )
         tops = _tops([s.isel(test=rows, train=columns) for s in (first, second)], k, sign)
+        labels = pd.factorize(first["train_label"].values[columns].astype(object))[0]
         measured[rows] = np.column_stack(
             [
                 jaccard(*tops),
                 np.full(len(rows), expected_jaccard(len(columns), k)),
+                expected_jaccard_given(labels, *tops),
                 rank_biased_overlap(*tops, persistence),
                 np.full(len(rows), expected_rank_biased_overlap(len(columns), k, persistence)),
                 np.full(len(rows), len(columns)),
@@ -83,13 +88,16 @@ def overlap_by_language(overlaps: xr.Dataset) -> xr.Dataset:
 
     Returns: [test_language]: `jaccard`, `rank_biased_overlap`, `_low` and `_high` of both (see
     `mean_intervals`), `expected_jaccard`, `expected_rank_biased_overlap`, `n_candidates`,
-    `n_clusters`.
+    `expected_jaccard_given_labels` (mean), `n_clusters`.
     """
     variables: dict[str, xr.DataArray] = {}
     for name in ("jaccard", "rank_biased_overlap"):
         found = mean_intervals(overlaps[name], (0.0, 1.0))
         variables |= {name: found["mean"], f"{name}_low": found["low"]}
         variables |= {f"{name}_high": found["high"], "n_clusters": found["n_clusters"]}
+    variables["expected_jaccard_given_labels"] = by_test_language(
+        overlaps["expected_jaccard_given_labels"]
+    ).reset_coords(drop=True)
     first = overlaps.isel(test=np.unique(overlaps["test_language"].values, return_index=True)[1])
     order = variables["jaccard"]["test_language"].values
     fixed = first.swap_dims(test="test_language").sel(test_language=order)
@@ -113,6 +121,25 @@ def expected_jaccard(n: int, k: int) -> float:
     """
     common = np.arange(k + 1)
     return float(np.sum(hypergeom.pmf(common, n, k, k) * common / (2 * k - common)))
+
+
+def expected_jaccard_given(labels_N: Positions, first_MK: Positions, second_MK: Positions) -> Array:
+    """`expected_jaccard` where each set has as many examples of each label as it has, [test].
+
+    The size of the intersection is a sum of independent hypergeometric numbers, one for each label.
+    """
+    n_labels, k = int(labels_N.max()) + 1, first_MK.shape[1]
+    size_L = np.bincount(labels_N, minlength=n_labels)
+    expected = np.empty(len(first_MK))
+    for m, tops in enumerate(zip(first_MK, second_MK, strict=True)):
+        probability = np.ones(1)
+        drawn = [np.bincount(labels_N[top], minlength=n_labels) for top in tops]
+        for size, one, other in zip(size_L, *drawn, strict=True):
+            of_label = hypergeom.pmf(np.arange(min(one, other) + 1), size, one, other)
+            probability = np.convolve(probability, of_label)
+        common = np.arange(len(probability))
+        expected[m] = probability @ (common / (2 * k - common))
+    return expected
 
 
 def rank_biased_overlap(

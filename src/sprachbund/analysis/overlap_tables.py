@@ -16,6 +16,7 @@ Found = dict[tuple[int, ...], xr.Dataset]
 """By the seeds of the runs that were compared."""
 _MEASURES = ("jaccard", "rank_biased_overlap")
 _AROUND = (("", ""), ("", "_low"), ("", "_high"), ("expected_", ""))
+_GIVEN_LABELS = "expected_jaccard_given_labels"
 
 
 def overlap_between_seeds_tables(runs: Runs, k: int) -> list[Table]:
@@ -65,8 +66,16 @@ def _table(
         measure.replace("_", " "): Cell(measure, f"{measure}_low", f"{measure}_high", 2)
         for measure in _MEASURES
     }
-    chance = {"chance of jaccard": Cell("expected_jaccard", digits=2)}
+    chance = {
+        "chance of jaccard": Cell("expected_jaccard", digits=2),
+        "chance given labels": Cell(_GIVEN_LABELS, digits=2),
+    }
     first = [*seeds, "test_language"]
-    frame = pd.concat(parts)[[*first, *columns, "n_candidates", *COUNTS]]
-    text = caption(what, next(iter(found.values())), runs, "two random rankings")
+    frame = pd.concat(parts)[[*first, *columns, _GIVEN_LABELS, "n_candidates", *COUNTS]]
+    text = caption(
+        what,
+        next(iter(found.values())),
+        runs,
+        "two random rankings, also with the labels of the runs'",
+    )
     return Table(name, text, frame, Layout(first, cells | chance))

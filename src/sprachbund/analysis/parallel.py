@@ -25,6 +25,7 @@ class Parallel(NamedTuple):
     languages: list[str]
     language_N: Codes
     item_N: Codes  # -1 where there is none
+    label_N: Codes
     translation_IL: Codes  # position of the training example of an item in a language, or -1
     own_M: Codes  # the language of each test example
     shared_ML: Flags  # has the language items in common with the test example's? False for its own
@@ -64,6 +65,7 @@ def find_translations(scores: xr.DataArray) -> Parallel:
         languages,
         language_N,
         item_N,
+        pd.factorize(scores["train_label"].values.astype(object))[0].astype(np.intp),
         translation_IL,
         own_M,
         shared_LL[own_M],

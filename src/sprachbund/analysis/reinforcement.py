@@ -18,7 +18,6 @@ from sprachbund.analysis.labels import example_coords
 from sprachbund.analysis.measures import KS, check_ks, ranking
 from sprachbund.analysis.parallel import Codes, Flags, Parallel, find_translations
 from sprachbund.analysis.seeds import percentage_over_runs
-from sprachbund.analysis.statistics import PERCENT
 
 
 def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:
@@ -29,7 +28,9 @@ def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:
     Returns: counts [k, test, train_language]: `reinforcing`, `complementary`, and
     `expected_reinforcing`: if as many examples were drawn at random from those of the
     language, how many would be translations of the own-language proponents (the mean of a
-    hypergeometric distribution). NaN for the own language, and for a language that has no
+    hypergeometric distribution); `expected_given_labels`: the same if as many of each label were drawn from those of
+    the language and label. Translations have one label, and proponents often that of the test example: the second is
+    what influence by label alone would give. NaN for the own language, and for a language that has no
     item in common with it in the training set.
     Raises: InfluenceError if the training data is not parallel, if no test language was trained
     on, or if a k exceeds the number of training examples.
@@ -39,7 +40,7 @@ def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:
     first_MR = ranking(data.scores, max(ks)).values
     counts = np.stack([_counts(data, first_MR[:, :k]) for k in ks])
     dims = ("k", "test", "train_language")
-    names = ("reinforcing", "complementary", "expected_reinforcing")
+    names = ("reinforcing", "complementary", "expected_reinforcing", "expected_given_labels")
     return xr.Dataset(
         {name: (dims, counts[:, i]) for i, name in enumerate(names)},
         coords={
@@ -60,26 +61,28 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     one with few.
 
     Returns: [k, test_language, train_language], percent: `reinforcing_percent`, `expected_percent`
-    (drawn at random), `excess_percent` (the difference, in percentage points), and `_low` and
-    `_high` of the first and the last (see `ratio_intervals`). NaN for the own language, for
+    (drawn at random), `excess_percent` (the difference, in percentage points), `expected_given_labels_percent` and
+    `excess_given_labels_percent` (drawn at random with the same labels), and `_low` and `_high` of the first and of
+    both differences (see `ratio_intervals`). NaN for the own language, for
     pairs without common items, and where no proponent is from the language.
     """
     runs = counts if "run" in counts.dims else counts.expand_dims("run")
-    total = runs["reinforcing"] + runs["complementary"]
-    excess = runs["reinforcing"] - runs["expected_reinforcing"]
-    rates = {
-        "reinforcing_percent": percentage_over_runs(runs["reinforcing"], total, PERCENT),
-        "expected_percent": percentage_over_runs(runs["expected_reinforcing"], total, PERCENT),
-        "excess_percent": percentage_over_runs(excess, total, (-100.0, 100.0)),
-    }
+    found, total = runs["reinforcing"], runs["reinforcing"] + runs["complementary"]
+    rates = {"reinforcing_percent": percentage_over_runs(found, total)}
+    for chance in ("expected", "expected_given_labels"):
+        drawn = runs["expected_reinforcing" if chance == "expected" else chance]
+        rates[f"{chance}_percent"] = percentage_over_runs(drawn, total)
+        difference = percentage_over_runs(found - drawn, total, (-100.0, 100.0))
+        rates[f"{chance.replace('expected', 'excess')}_percent"] = difference
     variables = {name: rate["mean"] for name, rate in rates.items()}
-    for name in ("reinforcing_percent", "excess_percent"):
-        variables |= {f"{name}_{limit}": rates[name][limit] for limit in ("low", "high")}
+    for name, rate in rates.items():
+        if not name.startswith("expected"):
+            variables |= {f"{name}_{limit}": rate[limit] for limit in ("low", "high")}
     return xr.Dataset(variables, attrs=counts.attrs)
 
 
 def _counts(data: Parallel, first_MR: Codes) -> npt.NDArray[np.float64]:
-    """Reinforcing, complementary, expected reinforcing, of the top k: [3, test, language]."""
+    """Reinforcing, complementary, expected reinforcing, also given labels, of the top k: [4, test, language]."""
     n_test, n_items = len(first_MR), len(data.translation_IL)
     items_MR, languages_MR = data.item_N[first_MR], data.language_N[first_MR]
     known_MR = items_MR >= 0
@@ -88,17 +91,34 @@ def _counts(data: Parallel, first_MR: Codes) -> npt.NDArray[np.float64]:
     own_items_MI = np.zeros((n_test, n_items), dtype=bool)
     own_items_MI[rows_MR[own_MR], items_MR[own_MR]] = True
     reinforcing_MR = known_MR & own_items_MI[rows_MR, items_MR]
+    n_languages, n_labels = len(data.languages), int(data.label_N.max()) + 1
 
     def by_language(chosen_MR: Flags) -> npt.NDArray[np.float64]:
-        found = np.zeros((n_test, len(data.languages)))
+        found = np.zeros((n_test, n_languages))
         np.add.at(found, (rows_MR[chosen_MR], languages_MR[chosen_MR]), 1.0)
         return found
 
-    present_IL = (data.translation_IL >= 0).astype(np.float64)
-    translations_ML = own_items_MI @ present_IL
-    drawn_ML = by_language(known_MR)
-    with np.errstate(invalid="ignore"):  # a language without any item has no rate
-        expected_ML = drawn_ML * translations_ML / present_IL.sum(axis=0)
-    reinforcing_ML = by_language(reinforcing_MR)
-    found = np.stack([reinforcing_ML, drawn_ML - reinforcing_ML, expected_ML])
+    def expected(kind_N: Codes, n_kinds: int) -> npt.NDArray[np.float64]:
+        """If as many of each kind were drawn from those of the kind, [test, kind]."""
+        (with_item,) = np.nonzero(data.item_N >= 0)
+        present_IC = np.zeros((n_items, n_kinds))
+        np.add.at(present_IC, (data.item_N[with_item], kind_N[with_item]), 1.0)
+        drawn_MC = np.zeros((n_test, n_kinds))
+        np.add.at(drawn_MC, (rows_MR[known_MR], kind_N[first_MR][known_MR]), 1.0)
+        size_C = present_IC.sum(axis=0)
+        result: npt.NDArray[np.float64] = (
+            drawn_MC * (own_items_MI @ present_IC) / np.maximum(size_C, 1)
+        )
+        return result
+
+    drawn_ML, reinforcing_ML = by_language(known_MR), by_language(reinforcing_MR)
+    by_label = expected(data.language_N * n_labels + data.label_N, n_languages * n_labels)
+    found = np.stack(
+        [
+            reinforcing_ML,
+            drawn_ML - reinforcing_ML,
+            expected(data.language_N, n_languages),
+            by_label.reshape(n_test, n_languages, n_labels).sum(axis=2),
+        ]
+    )
     return np.where(data.shared_ML, found, np.nan)

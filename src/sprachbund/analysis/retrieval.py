@@ -9,12 +9,13 @@ from sprachbund.analysis.parallel import Codes, Parallel, find_translations
 from sprachbund.analysis.seeds import percentage_over_runs
 
 
-def translation_ranks(scores: xr.DataArray, k: int = 100) -> xr.DataArray:
+def translation_ranks(scores: xr.DataArray, k: int = 100) -> xr.Dataset:
     """Where the translations of own-language proponents stand among the examples of their language.
 
     `scores` is [test, train]. For each test example, its own-language proponents (those among its
-    top k, in order), and of the translation of each into every other language: its rank, from
-    1, among all the training examples of that language.
+    top k, in order), and of the translation of each into every other language: its `rank`, from
+    1, among all the training examples of that language, and `rank_in_label` among those of them that have its label,
+    of which there are `n_in_label`.
 
     Returns: [test, proponent, train_language]; `proponent` counts from 1. NaN where a test
     example has fewer own-language proponents, where there is no translation, and for the
@@ -23,30 +24,38 @@ def translation_ranks(scores: xr.DataArray, k: int = 100) -> xr.DataArray:
     """
     check_ks((k,), scores.sizes["train"])
     data = find_translations(scores)
-    ranks_MN = _ranks_in_language(data)
-    n_test, n_languages = len(data.own_M), len(data.languages)
-    result = np.full((n_test, k, n_languages), np.nan)
+    n_languages, n_labels = len(data.languages), int(data.label_N.max()) + 1
+    label_of = data.language_N * n_labels + data.label_N
+    found_N = {
+        "rank": _ranks_within(data, data.language_N),
+        "rank_in_label": _ranks_within(data, label_of),
+        "n_in_label": np.broadcast_to(np.bincount(label_of)[label_of], data.scores.shape),
+    }
+    n_test = len(data.own_M)
+    results = {name: np.full((n_test, k, n_languages), np.nan) for name in found_N}
     for m, first in enumerate(ranking(data.scores, k).values):
         own = first[data.language_N[first] == data.own_M[m]]
         items = data.item_N[own]
         positions = np.where(items[:, None] >= 0, data.translation_IL[items], -1)
         known = (positions >= 0) & data.shared_ML[m]
-        result[m, : len(own)][known] = ranks_MN[m, positions[known]]
-    return xr.DataArray(
-        result,
-        dims=("test", "proponent", "train_language"),
+        for name, values_MN in found_N.items():
+            results[name][m, : len(own)][known] = values_MN[m, positions[known]]
+    return xr.Dataset(
+        {
+            name: (("test", "proponent", "train_language"), values)
+            for name, values in results.items()
+        },
         coords={
             **example_coords(data.scores),
             "proponent": np.arange(1, k + 1),
             "train_language": data.languages,
             "n_train": ("train_language", np.bincount(data.language_N)),
         },
-        name="rank",
         attrs={"k": k, "left_out": data.left_out},
     )
 
 
-def translation_retrieval(ranks: xr.DataArray, first: int = 10) -> xr.Dataset:
+def translation_retrieval(ranks: xr.Dataset, first: int = 10) -> xr.Dataset:
     """How well translations are found by influence, by language pair.
 
     `ranks` as `translation_ranks` returns them, or those of several runs along `run`: then the intervals are for other
@@ -54,17 +63,20 @@ def translation_retrieval(ranks: xr.DataArray, first: int = 10) -> xr.Dataset:
     together.
 
     Returns: [test_language, train_language]: `rank_percent`, the mean of (rank - 1/2) / number of
-    examples (50 by chance, near 0 if translations are found); `found_percent`, how many are among
-    the `first` of their language, with `found_chance_percent`; `_low` and `_high` of both;
+    examples (50 by chance, near 0 if translations are found); `rank_in_label_percent`, the same among the examples
+    that have the translation's label (50 if influence tells labels apart and nothing else); `found_percent`, how many
+    are among the `first` of their language, with `found_chance_percent`; `_low` and `_high` of all three;
     `n_translations` that were looked for, in the mean of the runs. NaN where there were none.
     """
     runs = ranks if "run" in ranks.dims else ranks.expand_dims("run")
-    known = runs.notnull()
-    n_train = runs["n_train"]
+    rank, n_train = runs["rank"], runs["n_train"]
+    known = rank.notnull()
     looked_for = known.sum("proponent")
-    found = ((runs <= first) & known).sum("proponent")
+    found = ((rank <= first) & known).sum("proponent")
+    in_label = (runs["rank_in_label"] - 0.5) / runs["n_in_label"]
     rates = {
-        "rank_percent": percentage_over_runs(((runs - 0.5) / n_train).sum("proponent"), looked_for),
+        "rank_percent": percentage_over_runs(((rank - 0.5) / n_train).sum("proponent"), looked_for),
+        "rank_in_label_percent": percentage_over_runs(in_label.sum("proponent"), looked_for),
         "found_percent": percentage_over_runs(found, looked_for),
     }
     variables = {name: rate["mean"] for name, rate in rates.items()}
@@ -79,12 +91,12 @@ def translation_retrieval(ranks: xr.DataArray, first: int = 10) -> xr.Dataset:
     return xr.Dataset(variables, attrs={**ranks.attrs, "first": first})
 
 
-def _ranks_in_language(data: Parallel) -> Codes:
-    """Rank, from 1, of each training example among those of its language, [test, train]."""
+def _ranks_within(data: Parallel, kind_N: Codes) -> Codes:
+    """Rank, from 1, of each training example among those of its kind, [test, train]."""
     values = data.scores.transpose("test", "train").values
     ranks_MN = np.empty(values.shape, dtype=np.intp)
-    for code in range(len(data.languages)):
-        (columns,) = np.nonzero(data.language_N == code)
+    for kind in np.unique(kind_N):
+        (columns,) = np.nonzero(kind_N == kind)
         order = np.argsort(-values[:, columns], axis=1, kind="stable")
         ranks = np.empty_like(order)
         np.put_along_axis(ranks, order, np.arange(1, len(columns) + 1)[None], axis=1)

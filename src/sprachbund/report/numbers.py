@@ -121,7 +121,11 @@ class Numbers:
         if frame is None:
             with quiet_about_k():
                 found = answers.share(runs, (k,), sign).isel(k=0)
-            frame = found.to_dataframe().reset_index().assign(q_value=float("nan"))
+            frame = (
+                found.to_dataframe()
+                .reset_index()
+                .assign(null_mean=float("nan"), q_value=float("nan"))
+            )
         return frame.set_index(PAIR, drop=False).rename_axis(["test", "train"])
 
 

@@ -35,10 +35,10 @@ def own_share_by_checkpoint(runs: Runs, k: int) -> pd.DataFrame:
     return _frame(_courses(runs, k), "checkpoint")
 
 
-def change_of_own_share(runs: Runs, k: int) -> dict[str, float]:
-    """Last checkpoint less first, in points, test example by test example: mean, low, high."""
+def change_of_own_share(runs: Runs, k: int, since: int = 0) -> dict[str, float]:
+    """Last checkpoint less that at the position `since`, in points, test example by test example: mean, low, high."""
     courses = _courses(runs, k)
-    changes = {s: c.isel(checkpoint=-1) - c.isel(checkpoint=0) for s, c in courses.items()}
+    changes = {s: c.isel(checkpoint=-1) - c.isel(checkpoint=since) for s, c in courses.items()}
     found = _together(changes, (-100.0, 100.0))
     return {name: float(found[name]) for name in ("mean", "low", "high")}
 

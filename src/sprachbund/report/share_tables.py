@@ -77,7 +77,7 @@ def _mean_influence(numbers: Numbers, means: pd.DataFrame) -> Table:
     unit = f", times 10 to the power of {power}" if power else ""
     caption = (
         f"Mean influence of one training example on one test example ({numbers.data.method}, summed "
-        f"over the run{unit}); 0 is chance"
+        f"over the run{unit}); if the language did not matter, all of a row would be alike"
     )
     return _by_pair(numbers, scaled, caption, estimated(2, ""), chance=False)
 

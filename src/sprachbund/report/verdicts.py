@@ -24,17 +24,17 @@ def against_chance(low: float, high: float, chance: float) -> str:
 def cells_that_differ(frame: pd.DataFrame, what: str = "language pair") -> str:
     """How many cells of a table differ from chance by their q values, above and below, and how many by interval too.
 
-    The permutation test is of these runs and test examples; the interval is for others too.
+    The permutation test is of these runs and test examples; the interval is for others too. Chance is the mean of the
+    permutations: where items that only one language has are exchanged among themselves it is not the language's part
+    of the training data.
     """
     known = frame[frame["q_value"].notna()]
     if known.empty:
         return "The language pairs are not tested: no training examples could exchange their languages."
     found = that_differ(known)
-    above = int((found["mean"] > found["expected_percent"]).sum())
+    above = int((found["mean"] > found["null_mean"]).sum())
     sides = f": {above:,} above, {len(found) - above:,} below" * (not found.empty)
-    certain = (found["low"] > found["expected_percent"]) | (
-        found["high"] < found["expected_percent"]
-    )
+    certain = (found["low"] > found["null_mean"]) | (found["high"] < found["null_mean"])
     rest = f"; the interval excludes chance in {int(certain.sum()):,} of them" * (not found.empty)
     split = int((known["q_value"] <= FALSE_DISCOVERY_RATE).sum()) - len(found)
     rest += f"; {split:,} more not counted, as seeds disagree in sign" * (split > 0)

@@ -44,7 +44,8 @@ def _finding(numbers: Numbers, frame: pd.DataFrame) -> str:
     text = (
         f"Of the top {numbers.data.k:,} proponents from other languages, this study and the other share a "
         f"Jaccard index of {decimal(float(frame['jaccard'].mean()))} (chance "
-        f"{decimal(float(frame['expected_jaccard'].mean()))})"
+        f"{decimal(float(frame['expected_jaccard'].mean()))}, with the same labels "
+        f"{decimal(float(frame['expected_jaccard_given_labels'].mean()))})"
     )
     if len(means) == 1:
         return f"{text}."

@@ -69,19 +69,27 @@ def dynamics(numbers: Numbers) -> Section:
 def _change(numbers: Numbers, together: pd.DataFrame) -> str:
     rows = rows_of(together)
     first, last = rows[0], rows[-1]
-    change = pooled.change_of_own_share(numbers.data.influences, numbers.data.k)
-    if len(rows) < 2:
-        verdict = "there is one checkpoint, and so no course"
-    elif change["high"] < 0:
-        verdict = f"reliance on other languages rises by {_points(change, -1)}"
-    elif change["low"] > 0:
-        verdict = f"reliance on other languages falls by {_points(change, 1)}"
-    else:
-        verdict = f"no change in reliance on other languages is shown ({_points(change, -1)})"
+    verdict = "there is one checkpoint, and so no course"
+    if len(rows) > 1:
+        verdict = _verdict(numbers, 0)
+    # Before training the head is random: what changes first may be the head's doing alone.
+    trained = [position for position, row in enumerate(rows) if row["epoch"] > 0]
+    rest = ""
+    if trained and 0 < trained[0] < len(rows) - 1:
+        rest = f" From {_moment(rows[trained[0]])} on, {_verdict(numbers, trained[0])}."
     return (
         f"The own-language share goes from {estimate_of(first)} at {_moment(first)} to {estimate_of(last)} at "
-        f"{_moment(last)} (chance {percent(last['chance'])}): {verdict}."
+        f"{_moment(last)} (chance {percent(last['chance'])}): {verdict}.{rest}"
     )
+
+
+def _verdict(numbers: Numbers, since: int) -> str:
+    change = pooled.change_of_own_share(numbers.data.influences, numbers.data.k, since)
+    if change["high"] < 0:
+        return f"reliance on other languages rises by {_points(change, -1)}"
+    if change["low"] > 0:
+        return f"reliance on other languages falls by {_points(change, 1)}"
+    return f"no change in reliance on other languages is shown ({_points(change, -1)})"
 
 
 def _points(change: dict[str, float], sign: int) -> str:

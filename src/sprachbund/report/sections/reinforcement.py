@@ -16,6 +16,7 @@ from sprachbund.report.verdicts import against_chance
 
 _ID, _TOPIC = "reinforcement", "Reinforcing or complementary"
 _HEADING = "Do other languages repeat the own language, or add to it?"
+_IN_LABEL = "rank_in_label_percent"
 _BY_CHANCE = 50.0  # percent, the mean rank of what is not looked for
 
 
@@ -43,7 +44,9 @@ def reinforcement(numbers: Numbers) -> Section:
             Reading(
                 "A proponent from another language is reinforcing if its translation is itself among the "
                 f"test example’s top {numbers.data.k:,} proponents from its own language, and complementary "
-                "if not. Chance is what as many examples drawn from that language would give. The "
+                "if not. Chance is what as many examples drawn from that language would give; as translations "
+                "share their label, influence that goes by the label alone would give what the chance with the same "
+                "labels says. The "
                 "colour is the distance from it; a dot marks the pairs whose interval of the difference "
                 "does not contain 0 (not corrected for their number)."
                 + (
@@ -79,11 +82,15 @@ def _finding(numbers: Numbers) -> str:
         for name, unit in (("reinforcing_percent", "%"), ("excess_percent", " points"))
     )
     verdict = against_chance(found["excess_percent_low"], found["excess_percent_high"], 0.0)
+    name = "excess_given_labels_percent"
+    given = estimate_of(found, unit=" points", name=name)
+    given_verdict = against_chance(found[f"{name}_low"], found[f"{name}_high"], 0.0)
     return (
         f"{rate} of the proponents from other languages are reinforcing: translations of a proponent "
         f"from the test example’s own language. Drawn at random {percent(found['expected_percent'])} "
-        f"would be; the difference is {excess}: {verdict}. The other "
-        f"{percent(100 - found['reinforcing_percent'])} are complementary."
+        f"would be; the difference is {excess}: {verdict}. Drawn at random with the same labels, "
+        f"{percent(found['expected_given_labels_percent'])} would be; the difference is {given}: {given_verdict}. "
+        f"The other {percent(100 - found['reinforcing_percent'])} are complementary."
     )
 
 
@@ -109,6 +116,14 @@ def _tables(numbers: Numbers, at_k: pd.DataFrame) -> list[Table]:
             ("Reinforcing proponents, percent of those from the training language", estimated()),
             ("Chance: as many drawn at random, percent", lambda row: percent(row["chance"])),
             ("Difference, percentage points", estimated(unit="", name="excess_percent")),
+            (
+                "Chance with the same labels, percent",
+                lambda row: percent(row["expected_given_labels_percent"]),
+            ),
+            (
+                "Difference from it, percentage points",
+                estimated(unit="", name="excess_given_labels_percent"),
+            ),
         )
     ]
 
@@ -119,14 +134,17 @@ def _retrieval(numbers: Numbers) -> list[Heading | Folded]:
         return []
     name = "rank_percent"
     found = int((frame[f"{name}_high"] < _BY_CHANCE).sum())
-    ranks = frame[name]
+    ranks, in_label = frame[name], frame[_IN_LABEL]
+    found_in_label = int((frame[f"{_IN_LABEL}_high"] < _BY_CHANCE).sum())
     first = frame["found_percent"]
     text = (
         "The translations of own-language proponents stand on average at "
         f"{percent(float(ranks.mean()))} of the ranking of their language (between "
         f"{percent(float(ranks.min()))} and {percent(float(ranks.max()))} by pair; chance "
         f"{percent(_BY_CHANCE, 0)}, 0% is the very top); the interval lies below chance in "
-        f"{portion(found, len(frame), 'language pair')}. {percent(float(first.mean()))} of them are among the "
+        f"{portion(found, len(frame), 'language pair')}. Among the examples with their own label they stand at "
+        f"{percent(float(in_label.mean()))}, and the interval lies below chance in "
+        f"{portion(found_in_label, len(frame), 'language pair')}. {percent(float(first.mean()))} of them are among the "
         f"first 10 of their language (chance {percent(float(frame['found_chance_percent'].mean()))})."
     )
     tables = [
@@ -135,6 +153,12 @@ def _retrieval(numbers: Numbers) -> list[Heading | Folded]:
             frame,
             f"Rank of the translations, percent; {_BY_CHANCE:.0f} is chance",
             estimated(name=name),
+        ),
+        _by_pair(
+            numbers,
+            frame,
+            f"Their rank among the examples with their label, percent; {_BY_CHANCE:.0f} is chance",
+            estimated(name=_IN_LABEL),
         ),
         _by_pair(
             numbers,

@@ -76,7 +76,8 @@ def _overlap(numbers: Numbers) -> list[Heading | Folded]:
     text = (
         f"Of the top {numbers.data.k:,} proponents from other languages, two seeds share on average a "
         f"Jaccard index of {decimal(float(frame['jaccard'].mean()))} (chance "
-        f"{decimal(float(frame['expected_jaccard'].mean()))}); 1 would be the same examples. The "
+        f"{decimal(float(frame['expected_jaccard'].mean()))}, with the same labels "
+        f"{decimal(float(frame['expected_jaccard_given_labels'].mean()))}); 1 would be the same examples. The "
         f"rank-biased overlap is {decimal(float(frame['rank_biased_overlap'].mean()))} (chance "
         f"{decimal(float(frame['expected_rank_biased_overlap'].mean()))})."
     )
