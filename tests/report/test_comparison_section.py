@@ -30,7 +30,7 @@ def test_the_languages_with_least_and_most_in_common_are_named() -> None:
     section = comparison(numbers_with(overlap_with_other_study=FRAME))
     assert section is not None
     (finding,) = section.findings
-    assert "share a Jaccard index of 0.40 (chance 0.05)" in finding
+    assert "share a Jaccard index of 0.40 (chance 0.05, with the same labels 0.10)" in finding
     assert "least for ko Korean (0.10), most for en English (0.60)" in finding
     (table,) = next(part for part in section.parts if isinstance(part, Folded)).tables
     assert list(table.rows[2]) == [
