@@ -52,6 +52,7 @@ def fill_bank(
         check_norms(squared_norm_B, "test")
         span = slice(start, start + batch_size(batch))
         norm_M[span], loss_M[span] = squared_norm_B.sqrt().cpu(), losses.cpu().double()
+    give_back_freed_memory()
     bank.settle()
     give_back_freed_memory()
     return FilledBank(bank, norm_M, loss_M)
