@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sprachbund.errors import GradientError
+from sprachbund.gradients.allocator import give_back_freed_memory
 from sprachbund.gradients.buffer import Buffer
 from sprachbund.gradients.forms import Form, cheaper_form
 from sprachbund.gradients.matrix_banks import DenseBank, FactorBank, WrittenOutBank
@@ -47,9 +48,11 @@ class Bank:
         return add
 
     def settle(self) -> None:
-        """All test examples are in: bring everything into its final form, while no batch's memory is in use."""
+        """All test examples are in: bring everything into its final form, with the memory of their batches given back."""
+        give_back_freed_memory()
         for _, part in self._parts.values():
             part.settle()
+        give_back_freed_memory()
 
     @property
     def nbytes(self) -> int:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sprachbund.errors import GradientError
-from sprachbund.gradients.allocator import give_back_freed_memory
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.capture import Consumer
 from sprachbund.gradients.engine import GradientEngine
@@ -15,7 +14,7 @@ from sprachbund.gradients.losses import Batch, batch_size
 from sprachbund.gradients.parameter_bank import Each
 from sprachbund.gradients.partition import Partition
 from sprachbund.gradients.per_example import PerExampleGradient
-from sprachbund.gradients.scoring import longest_first
+from sprachbund.gradients.scoring import check_norms, longest_first
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,9 @@ def fill_grouped_bank(
     for start, batch in longest_first(test):
         squared_norm_GB = _zeros(engine, len(partition.groups), batch_size(batch))
         engine.per_example(batch, _adding(bank, partition, Each(start), squared_norm_GB))
+        check_norms(squared_norm_GB.sum(0), "test")
         squared_norm_GM[:, start : start + batch_size(batch)] = squared_norm_GB.cpu()
-    give_back_freed_memory()
+    bank.settle()
     return GroupedBank(bank, partition, squared_norm_GM)
 
 
@@ -76,6 +76,7 @@ def score_batch_by_group(engine: GradientEngine, grouped: GroupedBank, batch: Ba
             squared_norm_GB[group] += squares_B
 
     engine.per_example(batch, contract)
+    check_norms(squared_norm_GB.sum(0), "training")
     return GroupScores(dot_GMB.cpu(), squared_norm_GB.cpu())
 
 

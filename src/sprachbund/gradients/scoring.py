@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sprachbund.errors import GradientError
-from sprachbund.gradients.allocator import give_back_freed_memory
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Batch, batch_size
@@ -52,9 +51,7 @@ def fill_bank(
         check_norms(squared_norm_B, "test")
         span = slice(start, start + batch_size(batch))
         norm_M[span], loss_M[span] = squared_norm_B.sqrt().cpu(), losses.cpu().double()
-    give_back_freed_memory()
     bank.settle()
-    give_back_freed_memory()
     return FilledBank(bank, norm_M, loss_M)
 
 
