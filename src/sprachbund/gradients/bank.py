@@ -48,7 +48,7 @@ class Bank:
         return add
 
     def settle(self) -> None:
-        """All test examples are in: bring everything into its final form, with the memory of their batches given back."""
+        """All test examples are in: bring everything into its final form, once their memory is given back."""
         give_back_freed_memory()
         for _, part in self._parts.values():
             part.settle()
