@@ -47,7 +47,7 @@ def reinforcement(numbers: Numbers) -> Section:
                 "if not. Chance is what as many examples drawn from that language would give; as translations "
                 "share their label, influence that goes by the label alone would give what the chance with the same "
                 "labels says. The "
-                "colour is the distance from it; a dot marks the pairs whose interval of the difference "
+                "colour is the distance from the first; a dot marks the pairs whose interval of the difference "
                 "does not contain 0 (not corrected for their number)."
                 + (
                     " Zero-shot languages have no own-language proponents."
@@ -95,10 +95,12 @@ def _finding(numbers: Numbers) -> str:
 
 
 def _pairs_that_differ(at_k: pd.DataFrame, marked: "pd.Series[bool]") -> str:
-    known = at_k["mean"].notna()
+    known, name = at_k["mean"].notna(), "excess_given_labels_percent"
+    given = int(((at_k[f"{name}_low"] > 0) | (at_k[f"{name}_high"] < 0)).sum())
     text = (
         "The interval of the difference excludes chance in "
-        f"{portion(int(marked.sum()), int(known.sum()), 'language pair')}."
+        f"{portion(int(marked.sum()), int(known.sum()), 'language pair')}, that of the difference from chance "
+        f"with the same labels in {portion(given, int(known.sum()), 'language pair')}."
     )
     if known.any():
         most = highest(at_k, at_k["excess_percent"])
