@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import yaml
 
+from sprachbund import attribution
 from sprachbund.configuration import read_study
 from sprachbund.errors import ConfigurationError, RunError, StudyError
 from sprachbund.study import Study
@@ -118,6 +119,21 @@ def test_only_what_rests_on_a_change_is_done_again(study_file):
     (study.folder / "tables" / "accuracy.csv").unlink()
     _, watcher = run(study_file, "test_per_language=2", "analysis.k=3")
     assert watcher.ran == ["analyse"]
+
+
+def test_another_seed_leaves_what_is_done_of_the_others(study_file, monkeypatch):
+    run(study_file, "finetuning.seeds=[0]")
+    scored = []
+    score = attribution._score_checkpoint
+    monkeypatch.setattr(
+        attribution,
+        "_score_checkpoint",
+        lambda writer, *rest: scored.append(writer.path.stem) or score(writer, *rest),
+    )
+    study, watcher = run(study_file, "finetuning.seeds=[0, 1]")
+    assert watcher.ran == STAGES[1:]
+    assert set(scored) == {"seed-1"}
+    assert set(study.influences()) == {0, 1}
 
 
 def test_a_model_is_known_by_its_content_and_not_by_the_times_of_its_files(study_file):

@@ -246,7 +246,7 @@ class Study:
             max_length=config.model.max_length,
             provenance={
                 "model": config.model.model_dump(mode="json"),
-                "finetuning": config.finetuning.model_dump(mode="json"),
+                "finetuning": config.finetuning.model_dump(mode="json", exclude={"seeds"}),
                 "seed": seed,
             },
             on_progress=scored,
