@@ -9,8 +9,16 @@ from pydantic import BaseModel, ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2Model, PreTrainedTokenizerFast
 
+from sprachbund import modeling
 from sprachbund.errors import ModelError, SprachbundWarning
-from sprachbund.modeling import ModelConfig, collate, encode, load_classifier, load_tokenizer
+from sprachbund.modeling import (
+    Encoder,
+    ModelConfig,
+    collate,
+    encode,
+    load_classifier,
+    load_tokenizer,
+)
 from tiny_models import tiny_corpus, tiny_model, tiny_tokenizer
 
 LABELS = ("negative", "positive")
@@ -236,3 +244,23 @@ def shrink(model: Path) -> None:
     """Let the configuration contradict the shapes of the weights."""
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 8}))
+
+
+@pytest.mark.filterwarnings("ignore:.*truncated")
+def test_an_encoder_returns_what_encode_does_and_tokenises_each_text_once(model, monkeypatch):
+    tokenizer, corpus, tokenised = load_tokenizer(model), tiny_corpus(6), []
+    tokenize = modeling._tokenize
+    monkeypatch.setattr(
+        modeling,
+        "_tokenize",
+        lambda tokenizer, texts, pairs, **options: (
+            tokenised.extend(texts if not options else ())
+            or tokenize(tokenizer, texts, pairs, **options)
+        ),
+    )
+    encoder = Encoder(tokenizer, 4)
+    for part in (corpus.take([3, 1]), corpus, corpus.take([0, 1, 2])):
+        rows, by_encoder = encoder(part), len(tokenised)
+        assert rows == encode(part, tokenizer, 4)
+        del tokenised[by_encoder:]  # what the reference did is not counted
+    assert sorted(tokenised) == sorted(set(corpus.frame["text"]))

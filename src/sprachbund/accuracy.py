@@ -50,7 +50,7 @@ def evaluate_run(
     for done, checkpoint in enumerate(run.checkpoints, start=1):
         if checkpoint in missing:
             model = load_checkpoint(checkpoint.path, corpus.labels, max_length)
-            logits = _logits(model, tokenizer, encoded, batch_size)
+            logits = predict_encoded(model, tokenizer, encoded, batch_size)
             rows = _by_language(checkpoint, corpus, logits)
             table = rows if table.empty else pd.concat([table, rows], ignore_index=True)
             table = table.sort_values("checkpoint", kind="stable", ignore_index=True)
@@ -71,15 +71,16 @@ def predict(
 
     Rows of like length share a batch, so that little is computed on padding.
     """
-    return _logits(model, tokenizer, encode(corpus, tokenizer, max_length), batch_size)
+    return predict_encoded(model, tokenizer, encode(corpus, tokenizer, max_length), batch_size)
 
 
-def _logits(
+def predict_encoded(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[dict[str, Any]],
-    batch_size: int,
+    batch_size: int = 64,
 ) -> np.ndarray:
+    """As `predict`, of rows that are tokenised already."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
     logits = np.zeros((len(rows), model.config.num_labels), dtype=np.float32)
     with torch.inference_mode():

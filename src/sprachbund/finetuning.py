@@ -15,7 +15,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from safetensors import SafetensorError
 from transformers import (
-    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -30,7 +29,7 @@ from sprachbund.data.corpus import Corpus
 from sprachbund.errors import RunError
 from sprachbund.freshness import model_fingerprint
 from sprachbund.model_checks import quiet
-from sprachbund.modeling import ModelConfig, collate, encode, load_classifier, load_tokenizer
+from sprachbund.modeling import Encoder, ModelConfig, collate, load_classifier, load_tokenizer
 from sprachbund.runs import Run
 from sprachbund.runs.run_folder import (
     STARTING_POINT,
@@ -91,12 +90,13 @@ def finetune(
     folder: Path,
     seed: int,
     on_progress: Progress | None = None,
+    encoder: Encoder | None = None,
 ) -> Run:
     """Fine-tune on all languages of a corpus together, going on where an earlier call was stopped.
 
     Writes `checkpoint-0` (the model with its new head, before training), one checkpoint an epoch,
     and, given a corpus for it, accuracy.csv. A finished run is opened and not trained again. Sets
-    the global random seeds.
+    the global random seeds. Runs of one model can share an `encoder`.
 
     Raises: RunError if the loss is not finite, the folder holds a run of other settings, or it
     cannot be written; ModelError if the model does not fit.
@@ -104,15 +104,15 @@ def finetune(
     folder = Path(folder)
     try:
         claim(folder, _settings(model_config, config, corpus_train, seed))
-        tokenizer = load_tokenizer(model_config.path)
+        encoder = encoder or Encoder(load_tokenizer(model_config.path), model_config.max_length)
         steps = steps_of_epoch(config, len(corpus_train))
         ends = [steps * (epoch + 1) for epoch in range(config.epochs)]
         last = last_whole_checkpoint(folder, ends)
         if last is None or is_unfinished(last):
-            _train(model_config, config, corpus_train, folder, seed, tokenizer, last, on_progress)
+            _train(model_config, config, corpus_train, folder, seed, encoder, last, on_progress)
         elif not (folder / STARTING_POINT).is_dir():
             start = load_classifier(model_config, corpus_train.labels, seed)
-            write_starting_point(folder, start, tokenizer)
+            write_starting_point(folder, start, encoder.tokenizer)
         run = Run.open(folder)
         if corpus_evaluation is not None:
             evaluate_run(run, corpus_evaluation, max_length=model_config.max_length)
@@ -132,13 +132,13 @@ def _train(
     corpus: Corpus,
     folder: Path,
     seed: int,
-    tokenizer: PreTrainedTokenizerBase,
+    encoder: Encoder,
     last: Path | None,
     on_progress: Progress | None,
 ) -> None:
     if len(corpus) == 0:
         raise RunError(f"{corpus.name}: no training examples")
-    model = load_classifier(model_config, corpus.labels, seed)
+    model, tokenizer = load_classifier(model_config, corpus.labels, seed), encoder.tokenizer
     if last is None:
         check_space(folder, model, config.epochs)
     if not (folder / STARTING_POINT).is_dir():
@@ -148,7 +148,7 @@ def _train(
         trainer = Trainer(
             model=model,
             args=_arguments(config, len(corpus), folder, seed),
-            train_dataset=encode(corpus, tokenizer, model_config.max_length),
+            train_dataset=encoder(corpus),
             data_collator=lambda rows: collate(rows, tokenizer),
             processing_class=tokenizer,
             compute_loss_func=_mean_loss,

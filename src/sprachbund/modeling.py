@@ -157,6 +157,28 @@ def encode(
     return rows
 
 
+class Encoder:
+    """`encode` that tokenises each text once, for runs that share texts, as those of a sweep do."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self._max_length = max_length
+        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def __call__(self, corpus: Corpus) -> list[dict[str, Any]]:
+        """What `encode` returns; it warns of truncated rows the first time they come."""
+        texts = list(zip(corpus.frame["text"], corpus.frame["text_pair"], strict=True))
+        new = [position for position, text in enumerate(texts) if text not in self._rows]
+        if new:
+            rows = encode(corpus.take(new), self.tokenizer, self._max_length)
+            self._rows |= zip((texts[position] for position in new), rows, strict=True)
+        labels = corpus.label_index.tolist()
+        return [
+            {**self._rows[text], "labels": int(label)}
+            for text, label in zip(texts, labels, strict=True)
+        ]
+
+
 def collate(
     rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, torch.Tensor]:

@@ -19,6 +19,7 @@ from sprachbund.finetuning import finetune
 from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint, model_fingerprint
 from sprachbund.index import build_index
 from sprachbund.influence import Influence
+from sprachbund.modeling import Encoder
 from sprachbund.report import ReportData, read_results, write_report
 from sprachbund.runs import Run
 from sprachbund.study_data import StudyData, draw
@@ -58,7 +59,7 @@ class Study:
     """A configuration and the folder that its stages write into.
 
     `base` is where relative paths in the configuration start, normally the folder of the study file.
-    `data` are the examples where they have been drawn already.
+    `data` are the examples where they have been drawn already, `encoder` has tokenised some of them.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Study:
         base: Path,
         observer: Observer | None = None,
         data: StudyData | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
         self.base = base
         self.observer: Observer = observer or Silent()
+        self._encoder = encoder
         if data is not None:
             self.data = data
 
@@ -221,7 +224,14 @@ class Study:
 
         config, folder = self.config, self.run_path(seed)
         return finetune(
-            config.model, config.finetuning, self.data.train, None, folder, seed, trained
+            config.model,
+            config.finetuning,
+            self.data.train,
+            None,
+            folder,
+            seed,
+            trained,
+            self._encoder,
         )
 
     def _finetune_seed(self, seed: int) -> list[Path]:
