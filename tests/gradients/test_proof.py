@@ -90,7 +90,9 @@ def test_a_loss_that_depends_on_the_batch_is_an_error():
 
 def test_a_loss_that_depends_on_the_batch_is_found_out_though_the_first_batch_has_one_example():
     with pytest.raises(GradientError, match=r"alone and .* in a batch"):
-        pairwise_influence(BatchMean(), builders.batches(TRAIN, 4), builders.batches(TEST[:1], 1))
+        pairwise_influence(
+            BatchMean(), builders.batches(TRAIN, 4), builders.batches(TEST[:1], 1, 3)
+        )
 
 
 class Unpadded(LeakyMean):
