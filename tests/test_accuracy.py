@@ -105,9 +105,13 @@ def test_another_corpus_or_length_is_computed_anew(run, evaluated, change):
     assert evaluated == [0, 4, 8]
 
 
-def test_a_damaged_table_is_made_again_with_a_warning(run, evaluated):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("accuracy.csv", "checkpoint,epoch\nx,y\n"), ("accuracy.json", "[]"), ("accuracy.json", "{}")],
+)
+def test_a_damaged_table_is_made_again_with_a_warning(run, evaluated, name, content):
     evaluate_run(run, tiny_corpus(6), max_length=16)
-    (run.path / "accuracy.csv").write_text("checkpoint,epoch\nx,y\n")
+    (run.path / name).write_text(content)
     evaluated.clear()
     with pytest.warns(SprachbundWarning, match=r"accuracy\.csv: cannot be read"):
         evaluate_run(run, tiny_corpus(6), max_length=16)

@@ -130,7 +130,7 @@ def _finished(run: Run, corpus: Corpus, max_length: int) -> pd.DataFrame:
                     if contents.get(step) == was
                 }
                 table = kept[kept["checkpoint"].isin(same)][list(COLUMNS)].reset_index(drop=True)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{path}: cannot be read ({error}), so it is made again"
         warnings.warn(message, SprachbundWarning, stacklevel=3)
     if found != provenance:

@@ -19,7 +19,7 @@ from sprachbund.finetuning import finetune
 from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint, model_fingerprint
 from sprachbund.index import build_index
 from sprachbund.influence import Influence
-from sprachbund.modeling import Encoder
+from sprachbund.modeling import Encoder, load_tokenizer
 from sprachbund.report import ReportData, read_results, write_report
 from sprachbund.runs import Run
 from sprachbund.study_data import StudyData, draw
@@ -75,9 +75,10 @@ class Study:
         self.folder = folder
         self.base = base
         self.observer: Observer = observer or Silent()
-        self._encoder = encoder
         if data is not None:
             self.data = data
+        if encoder is not None:
+            self.encoder = encoder
 
     @property
     def stages(self) -> dict[str, Callable[[], None]]:
@@ -99,6 +100,12 @@ class Study:
     def data(self) -> StudyData:
         """The examples, drawn once. Raises: DataError, ConfigurationError if that is not possible."""
         return draw(self.config, self.base)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What the runs tokenise their texts with, each text once. Raises: ModelError if there is no tokenizer."""
+        model = self.config.model
+        return Encoder(load_tokenizer(model.path), model.max_length)
 
     def prepare(self) -> None:
         """Draw the examples and write them down, with the configuration and the environment."""
@@ -231,7 +238,7 @@ class Study:
             folder,
             seed,
             trained,
-            self._encoder,
+            self.encoder,
         )
 
     def _finetune_seed(self, seed: int) -> list[Path]:

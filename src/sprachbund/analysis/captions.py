@@ -26,9 +26,9 @@ def caption(what: str, found: xr.Dataset, runs: Runs, chance: str) -> str:
     return " ".join(parts)
 
 
-def guessing(n_labels: int) -> str:
-    """The accuracy of a guess among so many labels, in a sentence."""
-    return f"Chance: {100 / n_labels:.1f} percent, a guess among {n_labels} labels."
+def guess(n_labels: int) -> str:
+    """The accuracy of a guess among so many labels."""
+    return f"{100 / n_labels:.1f} percent, a guess among {n_labels} labels"
 
 
 def _tests(found: xr.Dataset, runs: Runs) -> str:

@@ -8,12 +8,12 @@ import xarray as xr
 
 from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
-from sprachbund.analysis.captions import caption
+from sprachbund.analysis.captions import caption, guess
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, usual_ks
 from sprachbund.analysis.listings import SIGNS
 from sprachbund.analysis.measures import mass_share, mean_influence, top_shares
 from sprachbund.analysis.statistics import PERCENT
-from sprachbund.analysis.table import Cell, Layout, Table, tidy
+from sprachbund.analysis.table import Cell, Layout, Table, spread_of, tidy
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
 
@@ -102,7 +102,7 @@ def dynamics_tables(runs: Runs, k: int) -> list[Table]:
         subset="mean"
     )
     chance = ", ".join(
-        f"{relation} {_spread(part['expected_percent'])} percent"
+        f"{relation} {spread_of(part['expected_percent'].tolist(), 1)} percent"
         for relation, part in frame.groupby("relation", sort=False)
     )
     what = f"Own-language and cross-language share of the top {k} proponents by checkpoint, percent"
@@ -114,11 +114,6 @@ def dynamics_tables(runs: Runs, k: int) -> list[Table]:
             Layout(["scores", "relation", "checkpoint"], MEAN, "test_language"),
         )
     ]
-
-
-def _spread(values: "pd.Series[float]") -> str:
-    least, most = f"{values.min():.1f}", f"{values.max():.1f}"
-    return least if least == most else f"{least} to {most}"
 
 
 def checkpoints_tables(runs: Runs, k: int) -> list[Table]:
@@ -162,11 +157,10 @@ def learning_tables(runs: Runs) -> list[Table]:
     columns = ("epoch", "mean", "low", "high", "seed_standard_deviation", *COUNTS)
     what = "Accuracy (percent) and loss (nats) on the attributed test examples by checkpoint"
     labels = set(next(iter(runs.values())).dataset["train_label"].values.tolist())
-    chance = f"{100 / len(labels):.1f} percent accuracy, a guess among {len(labels)} labels"
     return [
         Table(
             "learning_curves",
-            caption(what, found, runs, chance),
+            caption(what, found, runs, guess(len(labels))),
             tidy(found, ("measure", "checkpoint", "test_language"), columns),
             Layout(["measure", "checkpoint"], MEAN_2, "test_language"),
         )

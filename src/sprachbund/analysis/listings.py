@@ -6,7 +6,7 @@ from typing import get_args
 import pandas as pd
 import xarray as xr
 
-from sprachbund.analysis.captions import guessing, seeds_of
+from sprachbund.analysis.captions import guess, seeds_of
 from sprachbund.analysis.dynamics import own_share, share_by_checkpoint
 from sprachbund.analysis.seeds import over_seeds
 from sprachbund.analysis.sharing import language_share
@@ -50,7 +50,7 @@ def listings(
         labels = set(next(iter(influences.values())).dataset["train_label"].values.tolist())
         caption = (
             "Accuracy by seed, checkpoint and language, as fine-tuning measured it on the examples for evaluation "
-            f"(their number is in the table); {seeds_of(influences)}. {guessing(len(labels))}"
+            f"(their number is in the table); {seeds_of(influences)}. Chance: {guess(len(labels))}."
         )
         layout = Layout(["seed", "checkpoint"], shown, "language")
         tables.append(Table("accuracy", caption, accuracy, layout))

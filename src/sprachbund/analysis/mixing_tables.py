@@ -8,7 +8,7 @@ import xarray as xr
 
 from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
-from sprachbund.analysis.captions import caption, guessing, seeds_of
+from sprachbund.analysis.captions import caption, guess, seeds_of
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR
 from sprachbund.analysis.mixes import Sweep
 from sprachbund.analysis.mixing import (
@@ -77,7 +77,7 @@ def _accuracies(measured: Measured) -> list[Table]:
         Table(
             "mixing_accuracy",
             _caption("Accuracy of each mix by test language, percent", found, measured)
-            + f" {guessing(len(labels))}",
+            + f" Chance: {guess(len(labels))}.",
             tidy(found, _OF_MIX, (*columns, *COUNTS)),
             Layout(["mix"], MEAN, "test_language"),
         ),

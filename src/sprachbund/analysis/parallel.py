@@ -31,6 +31,15 @@ class Parallel(NamedTuple):
     shared_ML: Flags  # has the language items in common with the test example's? False for its own
     left_out: tuple[str, ...]
 
+    @property
+    def n_labels(self) -> int:
+        return int(self.label_N.max()) + 1
+
+    @property
+    def kind_N(self) -> Codes:
+        """Language and label in one code, those of a language side by side."""
+        return self.language_N * self.n_labels + self.label_N
+
 
 def find_translations(scores: xr.DataArray) -> Parallel:
     """Index the translations in the training set of a score matrix [test, train].

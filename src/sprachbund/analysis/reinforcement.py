@@ -69,11 +69,12 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     runs = counts if "run" in counts.dims else counts.expand_dims("run")
     found, total = runs["reinforcing"], runs["reinforcing"] + runs["complementary"]
     rates = {"reinforcing_percent": percentage_over_runs(found, total)}
-    for chance in ("expected", "expected_given_labels"):
-        drawn = runs["expected_reinforcing" if chance == "expected" else chance]
-        rates[f"{chance}_percent"] = percentage_over_runs(drawn, total)
-        difference = percentage_over_runs(found - drawn, total, (-100.0, 100.0))
-        rates[f"{chance.replace('expected', 'excess')}_percent"] = difference
+    chances = {"": runs["expected_reinforcing"], "_given_labels": runs["expected_given_labels"]}
+    for given, drawn in chances.items():
+        rates[f"expected{given}_percent"] = percentage_over_runs(drawn, total)
+        rates[f"excess{given}_percent"] = percentage_over_runs(
+            found - drawn, total, (-100.0, 100.0)
+        )
     variables = {name: rate["mean"] for name, rate in rates.items()}
     for name, rate in rates.items():
         if not name.startswith("expected"):
@@ -91,34 +92,33 @@ def _counts(data: Parallel, first_MR: Codes) -> npt.NDArray[np.float64]:
     own_items_MI = np.zeros((n_test, n_items), dtype=bool)
     own_items_MI[rows_MR[own_MR], items_MR[own_MR]] = True
     reinforcing_MR = known_MR & own_items_MI[rows_MR, items_MR]
-    n_languages, n_labels = len(data.languages), int(data.label_N.max()) + 1
+    n_languages = len(data.languages)
+    (with_item,) = np.nonzero(data.item_N >= 0)
 
-    def by_language(chosen_MR: Flags) -> npt.NDArray[np.float64]:
-        found = np.zeros((n_test, n_languages))
-        np.add.at(found, (rows_MR[chosen_MR], languages_MR[chosen_MR]), 1.0)
+    def counted(chosen_MR: Flags, kind_N: Codes, n_kinds: int) -> npt.NDArray[np.float64]:
+        """How many of the chosen are of each kind, [test, kind]."""
+        found = np.zeros((n_test, n_kinds))
+        np.add.at(found, (rows_MR[chosen_MR], kind_N[first_MR][chosen_MR]), 1.0)
         return found
 
     def expected(kind_N: Codes, n_kinds: int) -> npt.NDArray[np.float64]:
-        """If as many of each kind were drawn from those of the kind, [test, kind]."""
-        (with_item,) = np.nonzero(data.item_N >= 0)
+        """How many would be reinforcing if as many of each kind were drawn from those of the kind, [test, kind]."""
         present_IC = np.zeros((n_items, n_kinds))
         np.add.at(present_IC, (data.item_N[with_item], kind_N[with_item]), 1.0)
-        drawn_MC = np.zeros((n_test, n_kinds))
-        np.add.at(drawn_MC, (rows_MR[known_MR], kind_N[first_MR][known_MR]), 1.0)
-        size_C = present_IC.sum(axis=0)
-        result: npt.NDArray[np.float64] = (
-            drawn_MC * (own_items_MI @ present_IC) / np.maximum(size_C, 1)
-        )
+        share_MC = own_items_MI @ present_IC / np.maximum(present_IC.sum(axis=0), 1)
+        result: npt.NDArray[np.float64] = counted(known_MR, kind_N, n_kinds) * share_MC
         return result
 
-    drawn_ML, reinforcing_ML = by_language(known_MR), by_language(reinforcing_MR)
-    by_label = expected(data.language_N * n_labels + data.label_N, n_languages * n_labels)
+    reinforcing_ML, drawn_ML = (
+        counted(chosen_MR, data.language_N, n_languages) for chosen_MR in (reinforcing_MR, known_MR)
+    )
+    by_label = expected(data.kind_N, n_languages * data.n_labels)
     found = np.stack(
         [
             reinforcing_ML,
             drawn_ML - reinforcing_ML,
             expected(data.language_N, n_languages),
-            by_label.reshape(n_test, n_languages, n_labels).sum(axis=2),
+            by_label.reshape(n_test, n_languages, data.n_labels).sum(axis=2),
         ]
     )
     return np.where(data.shared_ML, found, np.nan)

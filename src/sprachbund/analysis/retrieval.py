@@ -24,14 +24,13 @@ def translation_ranks(scores: xr.DataArray, k: int = 100) -> xr.Dataset:
     """
     check_ks((k,), scores.sizes["train"])
     data = find_translations(scores)
-    n_languages, n_labels = len(data.languages), int(data.label_N.max()) + 1
-    label_of = data.language_N * n_labels + data.label_N
+    kind_N = data.kind_N
     found_N = {
         "rank": _ranks_within(data, data.language_N),
-        "rank_in_label": _ranks_within(data, label_of),
-        "n_in_label": np.broadcast_to(np.bincount(label_of)[label_of], data.scores.shape),
+        "rank_in_label": _ranks_within(data, kind_N),
+        "n_in_label": np.broadcast_to(np.bincount(kind_N)[kind_N], data.scores.shape),
     }
-    n_test = len(data.own_M)
+    n_test, n_languages = len(data.own_M), len(data.languages)
     results = {name: np.full((n_test, k, n_languages), np.nan) for name in found_N}
     for m, first in enumerate(ranking(data.scores, k).values):
         own = first[data.language_N[first] == data.own_M[m]]

@@ -91,10 +91,10 @@ def tidy(found: xr.Dataset, first: Sequence[str], last: Sequence[str]) -> pd.Dat
     return found.to_dataframe(dim_order=list(first)).reset_index()[[*first, *present]]
 
 
-def spread_of(values: Sequence[int]) -> str:
+def spread_of(values: Sequence[float], digits: int = 0) -> str:
     """ "25", or "18 to 25" where they differ."""
-    least, most = min(values), max(values)
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    least, most = (f"{value:,.{digits}f}" for value in (min(values), max(values)))
+    return least if least == most else f"{least} to {most}"
 
 
 def _number(value: object, digits: int) -> str:

@@ -5,7 +5,7 @@ differentiated by autograd one example at a time: slower, and as exact.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
@@ -117,7 +117,9 @@ class GradientEngine:
             consume(name, gradient)
 
         losses = self._pass(batch, note)
-        if self._capture.misshapen or reached:
+        if self._capture.misshapen:
+            raise GradientError(_unprovable(self._capture.misshapen))
+        if reached:
             # An expert or adapter that earlier batches never reached: its turn to be proven.
             self._prove_again(batch if batch_size(batch) > 1 else few_of(batch), proven_here)
             proven_here |= reached
@@ -211,7 +213,7 @@ class GradientEngine:
         return wrong
 
 
-def _listed(names: set[str] | tuple[str, ...]) -> str:
+def _listed(names: Set[str] | tuple[str, ...]) -> str:
     shown = sorted(names)[:5]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(shown) + more
@@ -224,7 +226,7 @@ def _slow_path(names: tuple[str, ...]) -> str:
     )
 
 
-def _unprovable(names: set[str]) -> str:
+def _unprovable(names: Set[str]) -> str:
     return (
         f"per-example gradients of {_listed(names)} do not add up to autograd's gradient of the same loss: "
         "their scores would be wrong. Leave these parameters out with parameters=, or use smaller batches"

@@ -13,7 +13,6 @@ from sprachbund.configuration import StudyConfig
 from sprachbund.freshness import StageRecord, fingerprint, model_fingerprint
 from sprachbund.mixing.predictions import PREDICTIONS, write_predictions
 from sprachbund.mixing.start import share_start
-from sprachbund.modeling import Encoder
 from sprachbund.study import Study
 
 
@@ -22,14 +21,13 @@ class MixRun:
     """A mix with one seed, and what is to be measured of it.
 
     `study` has the mix for its languages and the seed for its only one; `start` is the run of the whole study
-    with that seed, `encoder` what all mixes tokenise their texts with.
+    with that seed.
     """
 
     mix: Mix
     seed: int
     study: Study
     start: Path
-    encoder: Encoder
     is_attributed: bool
 
     @property
@@ -55,7 +53,7 @@ class MixRun:
         study, run_path = self.study, self.study.run_path(self.seed)
         share_start(self.start, run_path)
         run, length = study.train(self.seed), study.config.model.max_length
-        write_predictions(run, study.data.evaluation, self.predictions_path, length, self.encoder)
+        write_predictions(run, study.data.evaluation, self.predictions_path, length, study.encoder)
         self._record("mix-accuracy").finish(self._accuracy_from, [self.predictions_path])
         if self.is_attributed:
             study.attribute()

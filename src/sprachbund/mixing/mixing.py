@@ -16,7 +16,6 @@ from sprachbund.mixing.mix_run import MixRun, configured
 from sprachbund.mixing.predictions import PREDICTIONS, write_predictions
 from sprachbund.mixing.results import correct_by_seed, influences_by_mix
 from sprachbund.mixing.sweep import plan_sweep
-from sprachbund.modeling import Encoder, load_tokenizer
 from sprachbund.runs import Run
 from sprachbund.study import Observer, Study
 from sprachbund.study_data import StudyData, draw_from
@@ -67,11 +66,6 @@ class Mixing:
         seeds = self.study.config.finetuning.seeds
         return tuple(self._run(mix, seed) for seed in seeds for mix in mixes)
 
-    @cached_property
-    def _encoder(self) -> Encoder:
-        model = self.study.config.model
-        return Encoder(load_tokenizer(model.path), model.max_length)
-
     @property
     def _attributed(self) -> tuple[Mix, ...]:
         return self.sweep.attributed(self.study.config.mixing.attribute)
@@ -86,10 +80,9 @@ class Mixing:
                 self.folder / mix.name / f"seed-{seed}",
                 study.base,
                 data=StudyData(self._train[mix.name], data.test, data.evaluation),
-                encoder=self._encoder,
+                encoder=study.encoder,
             ),
             start=study.run_path(seed),
-            encoder=self._encoder,
             is_attributed=mix in self._attributed,
         )
 
@@ -144,7 +137,7 @@ class Mixing:
         )
         if not record.is_fresh(made_from):
             length = study.config.model.max_length
-            write_predictions(run, study.data.evaluation, path, length, self._encoder)
+            write_predictions(run, study.data.evaluation, path, length, study.encoder)
             record.finish(made_from, [path])
         return path
 
