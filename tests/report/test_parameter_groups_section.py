@@ -52,6 +52,15 @@ def test_the_group_that_prefers_the_own_language_most_is_named() -> None:
     ]
 
 
+def test_how_far_a_groups_part_differs_by_language_is_said() -> None:
+    frame = groups(head=55, layer=80)
+    english = (frame["test_language"] == "en") & (frame["group"] == "head")
+    frame.loc[english & (frame["train_language"] == "en"), "contribution"] = 0.3
+    assert "from 50.0% (en English) to 75.0% (de German) by language" in made(frame).findings[1]
+    frame.loc[english, "contribution"] = -1.0
+    assert "by language" not in made(frame.replace({"contribution": {0.1: 1.5}})).findings[1]
+
+
 def test_groups_without_a_preference_are_said_to_show_none() -> None:
     section = made(groups(head=52, layer=49))
     assert section.findings[0].endswith("so that no effect of any group is shown.")

@@ -82,10 +82,24 @@ def _contribution_in_words(lifts: pd.DataFrame) -> str:
     if parts.isna().all():
         return "The mean influence is not above 0, so that no group's part of it can be given."
     group = str(parts.idxmax())
+    part = percent(float(parts[group]))
     return (
-        f"To the mean influence of a training example “{group}” contributes most: "
-        f"{percent(float(parts[group]))} of it, averaged over the test languages (no interval)."
+        f"To the mean influence of a training example “{group}” contributes most: {part} of it, "
+        f"averaged over the test languages{_by_panel_in_words(lifts, group)} (no interval)."
     )
+
+
+def _by_panel_in_words(lifts: pd.DataFrame, group: str) -> str:
+    """Between which languages the group's part lies; nothing where one of them has no mean influence above 0."""
+    contributions = lifts.pivot(index="panel", columns="group", values="contribution")
+    whole = contributions.sum(axis="columns")
+    if len(whole) == 1 or not (whole > 0).all():
+        return ""
+    parts = 100.0 * contributions[group] / whole
+    ends = [
+        f"{percent(float(parts[panel]))} ({panel})" for panel in (parts.idxmin(), parts.idxmax())
+    ]
+    return f", from {ends[0]} to {ends[1]} by language"
 
 
 def _parts_percent(lifts: pd.DataFrame) -> "pd.Series[float]":
