@@ -10,7 +10,12 @@ import builders
 import oracle
 from architectures import ARCHITECTURES, collate
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.per_example import OuterGradient, RowGradient, TiedGradient
+from sprachbund.gradients.per_example import (
+    DenseGradient,
+    OuterGradient,
+    RowGradient,
+    TiedGradient,
+)
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.principal import principal_directions
 from sprachbund.index.sketch import SignSketch
@@ -64,6 +69,18 @@ def test_the_sketch_is_linear_in_the_gradient():
     with GradientEngine(model, loss=doubled) as engine:
         twice, _ = sketch_batch(engine, SignSketch(512, 0, engine.device), batch[0])
     torch.testing.assert_close(twice, 2 * sketches(model, batch)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5)], ids=["wide", "long"])
+def test_a_matrix_is_compressed_alike_from_factors_and_written_out(shape):
+    """A query may differentiate a weight another way than the build did."""
+    random = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(3, 4, size, generator=random) for size in shape)
+    sketch = SignSketch(16, 0, torch.device("cpu"))
+    factors, written = torch.zeros(3, 16), torch.zeros(3, 16)
+    sketch.add_to(factors, "weight", OuterGradient(left, right))
+    sketch.add_to(written, "weight", DenseGradient(torch.einsum("bto,bti->boi", left, right)))
+    torch.testing.assert_close(written, factors)
 
 
 def test_another_seed_gives_another_sketch_and_the_same_one_the_same():

@@ -162,6 +162,13 @@ class DenseGradient:
     def batch_size(self) -> int:
         return self.values.shape[0]
 
+    @property
+    def longer_first(self) -> "DenseGradient":
+        """The same gradient, a matrix transposed if it has more columns than rows."""
+        _, *shape = self.values.shape
+        wide = len(shape) == 2 and shape[0] < shape[1]
+        return DenseGradient(self.values.mT) if wide else self
+
     def flat(self) -> Tensor:
         """[B, P]; of a parameter that is one number, P is 1."""
         return self.values.reshape(self.batch_size, -1)

@@ -39,7 +39,8 @@ class SignSketch:
             case RowGradient():
                 self._add_rows(sketch_BD, name, gradient)
             case DenseGradient():
-                self._add_flat(sketch_BD, name, gradient.flat(), 0)
+                # As outer products are, so that it does not matter which way a gradient was found.
+                self._add_flat(sketch_BD, name, gradient.longer_first.flat(), 0)
             case TiedGradient():
                 self._add_rows(sketch_BD, name, gradient.rows)
                 self._add_head(sketch_BD, name, gradient.outer)
