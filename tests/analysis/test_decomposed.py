@@ -103,9 +103,20 @@ def test_mean_contributions_add_up_to_the_mean_influence() -> None:
     influence, decomposition = made_up()
     found = mean_contributions(decomposed_scores(influence, decomposition))
     expected = by_test_language(mean_influence(influence.total()))
-    np.testing.assert_allclose(found.sum("group"), expected)
+    np.testing.assert_allclose(by_test_language(found).sum("group"), expected)
     table = share_by_parameter_group({0: influence}, {0: decomposition}, 7)
     np.testing.assert_allclose(table["contribution"].sum("group"), expected)
+
+
+def test_a_planted_contribution_is_in_its_interval_and_noise_is_not_told_from_0() -> None:
+    """The shared sub-words add 3 to a German example's score at both checkpoints; the head adds noise."""
+    influence, decomposition = made_up(method="tracin-cosine")
+    table = share_by_parameter_group({0: influence}, {0: decomposition}, 7)
+    for group, planted in ((GROUPS[0], 3.0 + 3.0), ("head", 0.0)):
+        german = table.sel(group=group, train_language="de")
+        assert (german["contribution_low"] < planted).all(), group
+        assert (german["contribution_high"] > planted).all(), group
+        assert (german["contribution_high"] - german["contribution_low"] < 1.0).all(), group
 
 
 def test_a_decomposition_of_one_checkpoint_is_compared_with_that_checkpoint() -> None:

@@ -28,7 +28,12 @@ def groups(
         for train in ("en", "de")
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
-    return frame.assign(low=frame["mean"] - 10, high=frame["mean"] + 10)
+    return frame.assign(
+        low=frame["mean"] - 10,
+        high=frame["mean"] + 10,
+        contribution_low=frame["contribution"] - 0.2,
+        contribution_high=frame["contribution"] + 0.2,
+    )
 
 
 def made(frame: pd.DataFrame) -> Section:
@@ -45,6 +50,7 @@ def test_the_group_that_prefers_the_own_language_most_is_named() -> None:
     assert "in all 2 languages (2 above, 0 below); lowest in “head”" in section.findings[0]
     assert section.findings[0].endswith("in none of the 2 languages.")
     assert "“layer 0” contributes most: 75.0% of it" in section.findings[1]
+    assert section.findings[1].endswith("excludes 0 in all 2 languages (2 above, 0 below).")
     table = next(part for part in section.parts if isinstance(part, Table))
     assert table.rows == [
         ["layer 0", "1.60", "2 of 2", "0.300", "75.0%"],
@@ -72,9 +78,9 @@ def test_a_part_of_nothing_is_a_dash() -> None:
     table = next(part for part in section.parts if isinstance(part, Table))
     assert table.rows[0] == ["layer 0", "0.98", "0 of 2", "−0.300", "–"]
     frame = groups(52, 49)
-    frame["contribution"] = np.nan
+    frame[["contribution", "contribution_low", "contribution_high"]] = np.nan
     folded = next(part for part in made(frame).parts if isinstance(part, Folded))
-    assert folded.tables[0].rows[0][1] == "0.98 [0.78, 1.18]; –"
+    assert folded.tables[0].rows[0][1] == "0.98 [0.78, 1.18]; – [–, –]"
 
 
 def test_every_group_of_every_language_is_drawn() -> None:

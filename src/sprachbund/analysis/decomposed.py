@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from sprachbund.analysis.measures import by_test_language, lift, mean_influence, top_shares
+from sprachbund.analysis.measures import lift, mean_influence, top_shares
 from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
 from sprachbund.analysis.statistics import PERCENT
 from sprachbund.decomposition.result import Decomposition
@@ -89,14 +89,11 @@ def shares_by_group(
 def mean_contributions(scores: DecomposedScores) -> xr.DataArray:
     """Mean contribution of a group of parameters to the influence of one training example of a language.
 
-    Returns: [group, test_language, train_language], in the method's unit; adds up over the groups to
-    the mean influence.
+    Returns: [group, test, train_language], in the method's unit; adds up over the groups to the
+    mean influence (`mean_influence`).
     """
     groups = scores.by_group["group"].values
-    parts = [
-        by_test_language(mean_influence(scores.by_group.sel(group=group, drop=True)))
-        for group in groups
-    ]
+    parts = [mean_influence(scores.by_group.sel(group=group, drop=True)) for group in groups]
     return xr.concat(parts, "group", coords="minimal", compat="override").assign_coords(
         group=groups
     )
@@ -123,8 +120,9 @@ def share_by_parameter_group(
     """Percentage of each training language in the top k of each group of parameters alone, over the runs of a study.
 
     Returns: what `combine_seeds` returns, [group, test_language, train_language], percent, with
-    `lift`, and `contribution`: the mean contribution of the group to the influence of one training
-    example, in the method's unit, which adds up over the groups to the mean influence.
+    `lift`, and `contribution` with `contribution_low` and `contribution_high`: the mean contribution of
+    the group to the influence of one training example, in the method's unit, which adds up over
+    the groups to the mean influence.
     Raises: InfluenceError if k exceeds the number of training examples, or a run is not decomposed.
     """
     scores = decomposed_runs(runs, decompositions)
@@ -132,9 +130,14 @@ def share_by_parameter_group(
     expected = next(iter(shares.values()))["expected_percent"]
     with quiet_about_signs():
         found = combine_seeds(shares, expected, PERCENT)
-    contributions = xr.concat([mean_contributions(one) for one in scores.values()], dim="run")
+        contributed = combine_seeds(
+            {seed: mean_contributions(one) for seed, one in scores.items()}, 0.0
+        )
     return found.assign(
-        lift=lift(found["mean"]), contribution=contributions.mean("run").reset_coords(drop=True)
+        lift=lift(found["mean"]),
+        contribution=contributed["mean"],
+        contribution_low=contributed["low"],
+        contribution_high=contributed["high"],
     )
 
 

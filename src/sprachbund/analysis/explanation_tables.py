@@ -117,7 +117,8 @@ def parameter_groups_tables(runs: Runs, k: int, parts: Decompositions) -> list[T
         f"Percentage of the top {k} proponents by training language, ranked by what each group of "
         f"parameters contributes alone at checkpoint {steps}"
     )
-    columns = (*ESTIMATE, "expected_percent", "lift", "contribution", *COUNTS)
+    contribution = ("contribution", *limits_of("contribution"))
+    columns = (*ESTIMATE, "expected_percent", "lift", *contribution, *COUNTS)
     return [
         Table(
             "share_by_parameter_group",

@@ -83,10 +83,18 @@ def _contribution_in_words(lifts: pd.DataFrame) -> str:
         return "The mean influence is not above 0, so that no group's part of it can be given."
     group = str(parts.idxmax())
     part = percent(float(parts[group]))
+    certain = in_how_many(_contributions(lifts, group), "language", 0.0)
     return (
-        f"To the mean influence of a training example “{group}” contributes most: {part} of it, "
-        f"averaged over the test languages{_by_panel_in_words(lifts, group)} (no interval)."
+        f"To the mean influence of a training example “{group}” contributes most: {part} of it, averaged over the "
+        f"test languages{_by_panel_in_words(lifts, group)}. The interval of its contribution excludes 0 in {certain}."
     )
+
+
+def _contributions(lifts: pd.DataFrame, group: str) -> pd.DataFrame:
+    """The contribution of a group as the estimate of each row."""
+    ends = ("", "_low", "_high")
+    columns = {f"contribution{end}": end.lstrip("_") or "mean" for end in ends}
+    return lifts.loc[lifts["group"] == group, list(columns)].rename(columns=columns)
 
 
 def _by_panel_in_words(lifts: pd.DataFrame, group: str) -> str:
@@ -97,7 +105,8 @@ def _by_panel_in_words(lifts: pd.DataFrame, group: str) -> str:
         return ""
     parts = 100.0 * contributions[group] / whole
     ends = [
-        f"{percent(float(parts[panel]))} ({panel})" for panel in (parts.idxmin(), parts.idxmax())
+        f"{percent(float(parts[panel]))} ({panel})"
+        for panel in (str(parts.idxmin()), str(parts.idxmax()))
     ]
     return f", from {ends[0]} to {ends[1]} by language"
 
@@ -138,10 +147,11 @@ def _by_language(lifts: pd.DataFrame) -> Table:
     lift = estimated(2, "")
 
     def both(row: Row) -> str:
-        return f"{lift(row)}; {_score(row['contribution'])}"
+        limits = ", ".join(_score(row[f"contribution_{end}"]) for end in ("low", "high"))
+        return f"{lift(row)}; {_score(row['contribution'])} [{limits}]"
 
     return matrix(
-        "Lift by group of parameters, with 95% intervals (1 is chance), and the group’s contribution",
+        "Lift by group of parameters (1 is chance), and the group’s contribution, with 95% intervals",
         lifts,
         ("group", "panel"),
         both,
