@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 import shutil
 import signal
@@ -14,8 +15,9 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from sprachbund.errors import RunError, SprachbundWarning
+from sprachbund.errors import RunError, SprachbundWarning, StudyError
 from sprachbund.finetuning import FinetuningConfig, finetune
+from sprachbund.folder_lock import FolderLock
 from sprachbund.modeling import ModelConfig, load_classifier
 from tiny_models import tiny_corpus, tiny_model
 
@@ -179,6 +181,18 @@ def test_a_foreign_run_is_not_overwritten(model, whole, tmp_path):
     (tmp_path / "run/run.json").unlink()
     with pytest.raises(RunError, match="not started here"):
         finetune(model, CONFIG, tiny_corpus(), None, tmp_path / "run", seed=0)
+
+
+def test_a_second_process_is_turned_away_and_deletes_nothing_half_written(model, tmp_path):
+    """What looks like a damaged checkpoint to it is one that the first is writing."""
+    half = tmp_path / "run" / "checkpoint-4"
+    half.mkdir(parents=True)
+    with (
+        FolderLock(tmp_path / "run"),
+        pytest.raises(StudyError, match=f"process {os.getpid()} on .* is writing here"),
+    ):
+        finetune(model, CONFIG, tiny_corpus(), None, tmp_path / "run", seed=0)
+    assert half.is_dir()
 
 
 def test_settings_may_change_while_there_is_no_checkpoint(model, tmp_path):

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from safetensors import SafetensorError
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -27,6 +26,7 @@ from transformers import (
 from sprachbund.accuracy import evaluate_run
 from sprachbund.data.corpus import Corpus
 from sprachbund.errors import RunError
+from sprachbund.folder_lock import FolderLock
 from sprachbund.freshness import model_fingerprint
 from sprachbund.model_checks import quiet
 from sprachbund.modeling import Encoder, ModelConfig, collate, load_classifier, load_tokenizer
@@ -37,8 +37,8 @@ from sprachbund.runs.run_folder import (
     claim,
     is_unfinished,
     last_whole_checkpoint,
-    write_problem,
     write_starting_point,
+    writing,
 )
 
 Progress = Callable[[int, int, float], None]
@@ -99,10 +99,10 @@ def finetune(
     the global random seeds. Runs of one model can share an `encoder`.
 
     Raises: RunError if the loss is not finite, the folder holds a run of other settings, or it
-    cannot be written; ModelError if the model does not fit.
+    cannot be written; StudyError if another process trains here; ModelError if the model does not fit.
     """
     folder = Path(folder)
-    try:
+    with writing(folder), FolderLock(folder):
         claim(folder, _settings(model_config, config, corpus_train, seed))
         encoder = encoder or Encoder(load_tokenizer(model_config.path), model_config.max_length)
         steps = steps_of_epoch(config, len(corpus_train))
@@ -116,13 +116,6 @@ def finetune(
         run = Run.open(folder)
         if corpus_evaluation is not None:
             evaluate_run(run, corpus_evaluation, max_length=model_config.max_length)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        problem = write_problem(error)
-        if problem is None:
-            raise
-        raise RunError(
-            f"{folder}: {problem}; finished checkpoints are kept, so mend it and start again"
-        ) from error
     return run
 
 

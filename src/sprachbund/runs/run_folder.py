@@ -1,10 +1,11 @@
 """The folder of a fine-tuning run: what it was made from, where it stopped, and room to write."""
 
+import contextlib
 import itertools
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,21 @@ def check_space(folder: Path, model: PreTrainedModel, epochs: int) -> None:
         )
 
 
-def write_problem(error: Exception) -> str | None:
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into one clear line, a RunError."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        problem = _write_problem(error)
+        if problem is None:
+            raise
+        raise RunError(
+            f"{folder}: {problem}; finished checkpoints are kept, so mend it and start again"
+        ) from error
+
+
+def _write_problem(error: Exception) -> str | None:
     """What an error while writing means, or None where it is of another kind."""
     text = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, OSError | SafetensorError):

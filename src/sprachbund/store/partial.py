@@ -5,17 +5,13 @@ only after the piece has reached the disk; what is not in the ledger does not co
 """
 
 import contextlib
-import json
-import os
 import shutil
-import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from sprachbund.errors import InfluenceError, SprachbundWarning, StudyError
+from sprachbund.folder_lock import FolderLock
 from sprachbund.store.chunks import (
     METADATA_DIGEST,
     check_chunks,
@@ -30,10 +26,7 @@ from sprachbund.store.pieces import Piece, all_pieces
 
 
 class PartialFolder:
-    """An unfinished result beside the `path` that it will have.
-
-    Locked by the operating system, so that the lock of a process ends with the process.
-    """
+    """An unfinished result beside the `path` that it will have."""
 
     def __init__(self, path: Path) -> None:
         """Name the folder; nothing is touched before `acquire`."""
@@ -41,33 +34,21 @@ class PartialFolder:
         self.folder = path.with_name(path.name + ".partial")
         self.root = self.folder / "store.zarr"
         self._ledger = self.folder / "ledger"
-        self._holder = self.folder / "lock.json"
-        self._lock = FileLock(self.folder / "lock", timeout=0)
+        self._lock = FolderLock(self.folder)
 
     @property
     def is_held(self) -> bool:
         """Whether this process may write."""
-        return bool(self._lock.is_locked)
+        return self._lock.is_held
 
     def acquire(self) -> None:
         """Take the lock. Raises: StudyError if another process has it or it cannot be written."""
         with self.writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with self.writing():
-                self._lock.acquire()
-        except Timeout as error:
-            raise StudyError(
-                f"{self.folder}: {self._other_process()} is writing here; wait until it has ended, "
-                "or end it"
-            ) from error
-        with self.writing():
-            holder = {"pid": os.getpid(), "host": socket.gethostname()}
-            self._holder.write_text(json.dumps(holder), encoding="utf-8")
+            self._lock.acquire()
 
     def release(self) -> None:
         """Let another process go on."""
-        self._lock.release(force=True)
+        self._lock.release()
 
     def resume(self, contents: Contents) -> bool:
         """Return whether there is a store of exactly these contents; prove all that counts.
@@ -132,10 +113,8 @@ class PartialFolder:
     def remove(self) -> None:
         """Delete the folder and release the lock."""
         self.clear()
-        self._holder.unlink(missing_ok=True)
-        self.release()
+        self._lock.remove()
         with contextlib.suppress(OSError):  # another process may have come in just now
-            (self.folder / "lock").unlink(missing_ok=True)
             self.folder.rmdir()
 
     @contextlib.contextmanager
@@ -143,8 +122,6 @@ class PartialFolder:
         """Turn what the operating system refuses into one clear line."""
         try:
             yield
-        except Timeout:  # an OSError too
-            raise
         except OSError as error:
             raise StudyError(
                 f"{error.filename or self.folder}: cannot be written: {error.strerror or error}; "
@@ -165,9 +142,3 @@ class PartialFolder:
                 raise InfluenceError(
                     f"{error}; to compute only this piece anew, delete {self._ledger / piece.name}"
                 ) from error
-
-    def _other_process(self) -> str:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            holder = json.loads(self._holder.read_text(encoding="utf-8"))
-            return f"process {holder['pid']} on {holder['host']}"
-        return "another process"
