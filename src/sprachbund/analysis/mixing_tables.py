@@ -19,6 +19,7 @@ from sprachbund.analysis.mixing import (
     gains_of_pairs,
     own_shares,
 )
+from sprachbund.analysis.seeds import quiet_about_signs
 from sprachbund.analysis.table import Cell, Layout, Table, spread_of, tidy
 
 _OF_MIX = ("mix", "test_language")
@@ -140,10 +141,11 @@ def _pairs(measured: Measured) -> Table:
 
 def _shares(measured: Measured) -> list[Table]:
     k = measured.k
-    shares = {
-        name: answers.share(runs, (k,)).sel(k=k, drop=True)
-        for name, runs in measured.influences.items()
-    }
+    with quiet_about_signs():  # a column of each mix says it
+        shares = {
+            name: answers.share(runs, (k,)).sel(k=k, drop=True)
+            for name, runs in measured.influences.items()
+        }
     runs, share = measured.influences[measured.sweep.study.name], shares[measured.sweep.study.name]
     own = own_shares(shares)
     own_frame = tidy(own, _OF_MIX, (*own.data_vars, "n_test")).dropna(subset="mean")
