@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from sprachbund.errors import RunError, SprachbundWarning, StudyError
 from sprachbund.finetuning import FinetuningConfig, finetune
-from sprachbund.folder_lock import FolderLock
+from sprachbund.folder_lock import only_process
 from sprachbund.modeling import ModelConfig, load_classifier
 from tiny_models import tiny_corpus, tiny_model
 
@@ -188,7 +188,7 @@ def test_a_second_process_is_turned_away_and_deletes_nothing_half_written(model,
     half = tmp_path / "run" / "checkpoint-4"
     half.mkdir(parents=True)
     with (
-        FolderLock(tmp_path / "run"),
+        only_process(tmp_path / "run"),
         pytest.raises(StudyError, match=f"process {os.getpid()} on .* is writing here"),
     ):
         finetune(model, CONFIG, tiny_corpus(), None, tmp_path / "run", seed=0)

@@ -26,7 +26,7 @@ from transformers import (
 from sprachbund.accuracy import evaluate_run
 from sprachbund.data.corpus import Corpus
 from sprachbund.errors import RunError
-from sprachbund.folder_lock import FolderLock
+from sprachbund.folder_lock import only_process
 from sprachbund.freshness import model_fingerprint
 from sprachbund.model_checks import quiet
 from sprachbund.modeling import Encoder, ModelConfig, collate, load_classifier, load_tokenizer
@@ -102,7 +102,7 @@ def finetune(
     cannot be written; StudyError if another process trains here; ModelError if the model does not fit.
     """
     folder = Path(folder)
-    with writing(folder), FolderLock(folder):
+    with writing(folder), only_process(folder):
         claim(folder, _settings(model_config, config, corpus_train, seed))
         encoder = encoder or Encoder(load_tokenizer(model_config.path), model_config.max_length)
         steps = steps_of_epoch(config, len(corpus_train))

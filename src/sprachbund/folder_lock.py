@@ -4,9 +4,8 @@ import contextlib
 import json
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from filelock import FileLock, Timeout
 
@@ -26,25 +25,16 @@ class FolderLock:
         self._file = folder / "lock"
         self._lock = FileLock(self._file, timeout=0)
 
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.remove()
-
     @property
     def is_held(self) -> bool:
         """Whether this object holds it."""
         return bool(self._lock.is_locked)
 
     def acquire(self) -> None:
-        """Take the lock of the folder, which is made. Raises: StudyError if another process has it."""
+        """Take the lock of the folder, which is made.
+
+        Raises: StudyError if another process has it; OSError, and it is not held, if the folder cannot be written.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
@@ -53,7 +43,11 @@ class FolderLock:
                 f"{self.folder}: {self._other_process()} is writing here; wait until it has ended, or end it"
             ) from error
         holder = {"pid": os.getpid(), "host": socket.gethostname()}
-        self._holder.write_text(json.dumps(holder), encoding="utf-8")
+        try:
+            self._holder.write_text(json.dumps(holder), encoding="utf-8")
+        except OSError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let another process go on."""
@@ -71,3 +65,14 @@ class FolderLock:
             holder = json.loads(self._holder.read_text(encoding="utf-8"))
             return f"process {holder['pid']} on {holder['host']}"
         return "another process"
+
+
+@contextlib.contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder inside. Raises: StudyError if another process has it."""
+    lock = FolderLock(folder)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.remove()

@@ -80,7 +80,7 @@ def test_a_part_of_nothing_is_a_dash() -> None:
     frame = groups(52, 49)
     frame[["contribution", "contribution_low", "contribution_high"]] = np.nan
     folded = next(part for part in made(frame).parts if isinstance(part, Folded))
-    assert folded.tables[0].rows[0][1] == "0.98 [0.78, 1.18]; – [–, –]"
+    assert folded.tables[0].rows[0][1] == "0.98 [0.78, 1.18]; –"
 
 
 def test_every_group_of_every_language_is_drawn() -> None:

@@ -57,8 +57,20 @@ def named_probability(name: str, value: float) -> str:
 
 
 def score(value: float) -> str:
-    """An influence score to three significant digits."""
+    """An influence score to three significant digits; a dash where there is no value."""
+    if math.isnan(value):
+        return MISSING
     return f"{value:#.3g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
+
+
+def score_estimate(value: float, low: float, high: float) -> str:
+    """A score with its interval, "0.0312 [0.0210, 0.0414]"; a dash where there is no value."""
+    if math.isnan(value):
+        return MISSING
+    limits = (
+        NO_INTERVAL if math.isnan(low) and math.isnan(high) else f"[{score(low)}, {score(high)}]"
+    )
+    return f"{score(value)} {limits}"
 
 
 def number(value: float) -> str:

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from sprachbund.report.formatting import MISSING, decimal, percent, score
+from sprachbund.report.formatting import decimal, percent, score, score_estimate
 from sprachbund.report.interest import pairs_of_interest, subject_of
 from sprachbund.report.interval_charts import interval_chart
 from sprachbund.report.numbers import Numbers
@@ -83,18 +83,13 @@ def _contribution_in_words(lifts: pd.DataFrame) -> str:
         return "The mean influence is not above 0, so that no group's part of it can be given."
     group = str(parts.idxmax())
     part = percent(float(parts[group]))
-    certain = in_how_many(_contributions(lifts, group), "language", 0.0)
+    rows = lifts[lifts["group"] == group]
+    limits = rows.assign(low=rows["contribution_low"], high=rows["contribution_high"])
+    certain = in_how_many(limits, "language", 0.0)
     return (
         f"To the mean influence of a training example “{group}” contributes most: {part} of it, averaged over the "
         f"test languages{_by_panel_in_words(lifts, group)}. The interval of its contribution excludes 0 in {certain}."
     )
-
-
-def _contributions(lifts: pd.DataFrame, group: str) -> pd.DataFrame:
-    """The contribution of a group as the estimate of each row."""
-    ends = ("", "_low", "_high")
-    columns = {f"contribution{end}": end.lstrip("_") or "mean" for end in ends}
-    return lifts.loc[lifts["group"] == group, list(columns)].rename(columns=columns)
 
 
 def _by_panel_in_words(lifts: pd.DataFrame, group: str) -> str:
@@ -131,7 +126,7 @@ def _by_group(lifts: pd.DataFrame, subject: str) -> Table:
                 str(group),
                 decimal(float(part["mean"].mean())),
                 f"{int(excludes(part, _CHANCE).sum())} of {len(part)}",
-                _score(float(means[group])),
+                score(float(means[group])),
                 percent(float(parts[group])),
             ]
         )
@@ -147,8 +142,8 @@ def _by_language(lifts: pd.DataFrame) -> Table:
     lift = estimated(2, "")
 
     def both(row: Row) -> str:
-        limits = ", ".join(_score(row[f"contribution_{end}"]) for end in ("low", "high"))
-        return f"{lift(row)}; {_score(row['contribution'])} [{limits}]"
+        ends = (row["contribution_low"], row["contribution_high"])
+        return f"{lift(row)}; {score_estimate(row['contribution'], *ends)}"
 
     return matrix(
         "Lift by group of parameters (1 is chance), and the group’s contribution, with 95% intervals",
@@ -159,7 +154,3 @@ def _by_language(lifts: pd.DataFrame) -> Table:
         corner="Group",
         label=(str, str),
     )
-
-
-def _score(value: float) -> str:
-    return MISSING if math.isnan(value) else score(value)
