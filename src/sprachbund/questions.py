@@ -62,11 +62,23 @@ class Questions:
 
         return answers.mass(self._runs, sign)
 
+    def mass_test(self, sign: Sign = "proponents") -> xr.Dataset:
+        """Does the language of training examples matter for `mass`? As `share_test`."""
+        from sprachbund.analysis import answers
+
+        return answers.mass_test(self._runs, sign)
+
     def mean_influence(self) -> xr.Dataset:
         """Mean influence of one training example of a language, in the method's unit; 0 is none."""
         from sprachbund.analysis import answers
 
         return answers.mean_score(self._runs)
+
+    def mean_influence_test(self) -> xr.Dataset:
+        """Does it matter for `mean_influence`? As `share_test`; `observed` and the null values are sums, not means."""
+        from sprachbund.analysis import answers
+
+        return answers.mean_score_test(self._runs)
 
     def dynamics(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
         """Own-language against cross-language share in the course of fine-tuning.

@@ -63,6 +63,8 @@ def test_every_question_has_an_answer_with_the_dims_it_promises() -> None:
     for found, name, dims in (
         (ONE.share_test(10), "q_value", pair),
         (ONE.mass("opponents"), "low", pair),
+        (ONE.mass_test("opponents"), "q_value", pair),
+        (ONE.mean_influence_test(), "q_value", pair),
         (ONE.mean_influence(), "high", pair),
         (ONE.learning(), "mean", ("measure", "checkpoint", "test_language")),
         (ONE.reinforcement(10), "excess_percent_low", ("test_language", "train_language")),

@@ -24,6 +24,7 @@ from sprachbund.analysis.dynamics import (
 from sprachbund.analysis.measures import lift as over_chance
 from sprachbund.analysis.measures import (
     mass_share,
+    mass_weights,
     mean_influence,
     top_shares,
     top_weights,
@@ -39,7 +40,7 @@ from sprachbund.analysis.reinforcement import reinforcement as reinforcement_cou
 from sprachbund.analysis.reinforcement import reinforcement_rate
 from sprachbund.analysis.relations import relations as related
 from sprachbund.analysis.retrieval import translation_ranks, translation_retrieval
-from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
+from sprachbund.analysis.seeds import average, check_same_cells, combine_seeds, quiet_about_signs
 from sprachbund.analysis.sharing import example_shares
 from sprachbund.analysis.statistics import PERCENT, UNBOUNDED
 from sprachbund.influence import Influence, Sign
@@ -75,10 +76,22 @@ def share_test(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Datase
     """`permutation_test` of the share of the top k, averaged over the runs.
 
     Returns: see `permutation_test`, [test_language, train_language], percent.
+    Raises: InfluenceError if the runs do not hold the same training examples in the same order.
     """
-    weights = [top_weights(run.total(), k, sign) for run in runs.values()]
-    averaged = weights[0].copy(data=np.mean([found.values for found in weights], axis=0))
-    return permutation_test(averaged)
+    return _tested(runs, partial(top_weights, k=k, sign=sign))
+
+
+def mass_test(runs: Runs, sign: Sign = "proponents") -> xr.Dataset:
+    """`permutation_test` of the share of the positive influence; see `share_test`."""
+    return _tested(runs, partial(mass_weights, sign=sign))
+
+
+def mean_score_test(runs: Runs) -> xr.Dataset:
+    """`permutation_test` of the mean influence of a language's training examples; see `share_test`.
+
+    The values are sums over the language's training examples; p and q are those of the means.
+    """
+    return _tested(runs, lambda scores: scores.astype(np.float64))
 
 
 def mass(runs: Runs, sign: Sign = "proponents") -> xr.Dataset:
@@ -276,6 +289,13 @@ def _over_checkpoints(runs: Runs, parts: Mapping[str, xr.Dataset]) -> xr.Dataset
     first = next(iter(runs.values())).dataset
     epoch = first["epoch"].sel(checkpoint=joined["checkpoint"]).values
     return joined.assign_coords(scores=list(parts), epoch=("checkpoint", epoch))
+
+
+def _tested(runs: Runs, weights: Callable[[xr.DataArray], xr.DataArray]) -> xr.Dataset:
+    """`permutation_test` of what each training example adds, [test, train], averaged over the runs."""
+    by_seed = {seed: weights(run.total()) for seed, run in runs.items()}
+    check_same_cells(by_seed)
+    return permutation_test(average(by_seed))
 
 
 def _share_of_top(scores: xr.DataArray, k: int, sign: Sign) -> xr.DataArray:

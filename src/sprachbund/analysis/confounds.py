@@ -12,7 +12,7 @@ import xarray as xr
 
 from sprachbund.analysis.decomposed import DecomposedScores
 from sprachbund.analysis.labels import example_coords, language_codes
-from sprachbund.analysis.measures import check_ks, lift, ranking, top_shares
+from sprachbund.analysis.measures import chance, check_ks, lift, ranking, top_shares
 from sprachbund.analysis.properties import residual
 from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
 from sprachbund.errors import InfluenceError
@@ -113,22 +113,23 @@ def lifts_after_controls(
 
     Returns: [control, test, train_language], share over the share expected by chance; 1 is
     chance. NaN where a language has no example of the label. The coordinate `compared_with` names
-    the control without control that each is to be compared with. `left_out` has a line for what
-    was not possible.
+    the control without control that each is to be compared with. The attribute `left_out` has a line for what
+    was not possible, `greatest_lift` is that of a top with nothing but the rarest language.
     Raises: InfluenceError if k exceeds the number of training examples.
     """
     lifts, compared_with = {}, {}
     for name, changed, plain in _all_controlled(scores, properties, decomposed):
         lifts[name] = lift(top_shares(changed, (k,), sign)).isel(k=0, drop=True)
         compared_with[name] = plain
-    left_out = []
+    left_out, expected = [], [chance(scores["train_language"])["expected_percent"]]
     try:
         strata = share_by_label(scores, k, sign)
     except InfluenceError as error:
         left_out.append(f"label strata: {error}")
     else:
         left_out += strata.attrs["left_out"]
-        by_label = lift(strata["share_percent"].assign_coords(expected_percent=_chance(strata)))
+        expected.append(_chance(strata))
+        by_label = lift(strata["share_percent"].assign_coords(expected_percent=expected[-1]))
         lifts |= {str(name): by_label.sel(label=name, drop=True) for name in strata["label"].values}
     parts = [found.drop_vars("expected_percent", errors="ignore") for found in lifts.values()]
     stacked = xr.concat(parts, "control", coords="minimal", compat="override", combine_attrs="drop")
@@ -136,7 +137,8 @@ def lifts_after_controls(
         control=list(lifts),
         compared_with=("control", [compared_with.get(name, NO_CONTROL) for name in lifts]),
     ).rename("lift")
-    return stacked.assign_attrs(k=k, sign=sign, left_out=tuple(left_out))
+    greatest = max(float(100.0 / levels.min()) for levels in expected)
+    return stacked.assign_attrs(k=k, sign=sign, left_out=tuple(left_out), greatest_lift=greatest)
 
 
 def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
@@ -146,15 +148,18 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
 
     Returns: what `combine_seeds` returns, [control, test_language, train_language], and
     `remaining_percent`: (lift - 1) / (lift without control - 1), in percent: 100 if the control
-    changes nothing, 0 if it explains all, negative if it reverses the effect. NaN where the
-    interval of the lift without control contains 1: there is no effect to explain. The lift
+    changes nothing, 0 if it explains all, negative if it reverses the effect, above 100 if it hid some of it. NaN
+    where the interval of the lift without control contains 1: there is no effect to explain. It has no interval, and
+    says little where that lift is near 1: then go by `change`. The lift
     without control is that of the control which `compared_with` names. `change`, `change_low` and `change_high`: the
     lift after the control less that without, paired by test example and run, with the interval of the difference.
     """
-    found = combine_seeds(lifts, _LEVEL_OF_CHANCE, (0.0, np.inf))
+    greatest = max(lift.attrs["greatest_lift"] for lift in lifts.values())
+    found = combine_seeds(lifts, _LEVEL_OF_CHANCE, (0.0, greatest))
     compared_with = next(iter(lifts.values()))["compared_with"].values
     with quiet_about_signs():
-        change = combine_seeds({seed: _less_plain(lift) for seed, lift in lifts.items()}, 0.0)
+        changes = {seed: _less_plain(lift) for seed, lift in lifts.items()}
+        change = combine_seeds(changes, 0.0, (-greatest, greatest))
     found = found.assign(
         change=change["mean"], change_low=change["low"], change_high=change["high"]
     )

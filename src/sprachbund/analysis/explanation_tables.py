@@ -87,7 +87,10 @@ def label_agreement_tables(runs: Runs, k: int) -> list[Table]:
 
 def confounds_tables(runs: Runs, k: int, given: Given, parts: Decompositions) -> list[Table]:
     found = answers.confounds(runs, k, given=given, decompositions=parts)
-    what = f"Lift of each training language in the top {k} proponents after each control"
+    what = (
+        f"Lift of each training language in the top {k} proponents after each control; its change; what remains of "
+        "the lift's distance from 1, percent, which says little where that was small"
+    )
     change = ("change", "change_low", "change_high")
     columns = (*ESTIMATE, *change, "remaining_percent", "compared_with", *COUNTS)
     cells = {

@@ -17,7 +17,9 @@ from sprachbund.analysis.table import Cell, Layout, Table, spread_of, tidy
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
 
-_TESTED = ("null_mean", "p_value", "q_value")
+_P_AND_Q = ("p_value", "q_value")
+_TESTED = ("null_mean", *_P_AND_Q)
+_HOW_TESTED = "p and q values by exchanging the languages of training examples"
 
 
 def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
@@ -32,8 +34,8 @@ def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
         }
     )
     columns = (*ESTIMATE, "expected_percent", "lift", "lift_low", "lift_high", *COUNTS)
-    one_k = joined.sel(k=k, drop=True).assign({name: tested[name].variable for name in _TESTED})
-    chance = "the last row; p and q values by exchanging the languages of training examples"
+    one_k = _with_test(joined.sel(k=k, drop=True), tested, _TESTED)
+    chance = f"the last row; {_HOW_TESTED}"
     by_k = Layout(["k", "test_language"], MEAN, "train_language", "expected_percent")
     return [
         Table(
@@ -58,26 +60,26 @@ def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
 
 
 def mass_tables(runs: Runs, sign: Sign) -> list[Table]:
-    found = answers.mass(runs, sign)
+    found = _with_test(answers.mass(runs, sign), answers.mass_test(runs, sign), _TESTED)
     what = f"Percentage of the influence of all {sign} that each training language holds"
     return [
         Table(
             f"mass_{sign}",
-            caption(what, found, runs, "the last row"),
-            tidy(found, PAIR, (*ESTIMATE, "expected_percent", *COUNTS)),
+            caption(what, found, runs, f"the last row; {_HOW_TESTED}"),
+            tidy(found, PAIR, (*ESTIMATE, "expected_percent", *COUNTS, *_TESTED)),
             Layout(["test_language"], MEAN, "train_language", "expected_percent"),
         )
     ]
 
 
 def mean_influence_tables(runs: Runs) -> list[Table]:
-    found = answers.mean_score(runs)
+    found = _with_test(answers.mean_score(runs), answers.mean_score_test(runs), _P_AND_Q)
     size = float(np.nanmax(np.abs(found["mean"].values)))
     digits = 3 if size == 0 else max(1, 2 - int(np.floor(np.log10(size))))
     method = next(iter(runs.values())).method
     what = f"Mean influence ({method}, total) of a training example by language, and how far it is from chance"
     difference = ("difference", "difference_low", "difference_high")
-    columns = (*ESTIMATE, "expected", *difference, "n_train", *COUNTS)
+    columns = (*ESTIMATE, "expected", *difference, "n_train", *COUNTS, *_P_AND_Q)
     cells = {
         "mean": Cell("mean", "low", "high", digits),
         "chance": Cell("expected", digits=digits),
@@ -86,11 +88,16 @@ def mean_influence_tables(runs: Runs) -> list[Table]:
     return [
         Table(
             "mean_influence",
-            caption(what, found, runs, "the mean over all training examples"),
+            caption(what, found, runs, f"the mean over all training examples; {_HOW_TESTED}"),
             tidy(found, PAIR, columns),
             Layout(PAIR, cells),
         )
     ]
+
+
+def _with_test(found: xr.Dataset, tested: xr.Dataset, names: tuple[str, ...]) -> xr.Dataset:
+    """What was found, with these variables of its permutation test, which has the same cells."""
+    return found.assign({name: tested[name].variable for name in names})
 
 
 def dynamics_tables(runs: Runs, k: int) -> list[Table]:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from sprachbund.analysis.dynamics import own_share
 from sprachbund.analysis.measures import by_test_language
-from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
+from sprachbund.analysis.seeds import average, combine_seeds, quiet_about_signs
 from sprachbund.analysis.statistics import PERCENT
 from sprachbund.errors import InfluenceError
 
@@ -93,7 +93,7 @@ def gains_of_pairs(correct: Correct, pairs: Mapping[tuple[str, str], str]) -> xr
     Returns: what `combine_seeds` returns, [pair, test_language], percentage points, and `better`
         [pair, test_language], the mix that was better alone. `pair` is the name of the mix of two.
     """
-    means = by_test_language(_average(correct))
+    means = by_test_language(average(correct))
     first, second = (means.sel(mix=[pair[i] for pair in pairs]).values for i in (0, 1))
     is_first = first >= second  # [pair, test_language]
     columns = means.get_index("test_language").get_indexer(
@@ -130,12 +130,6 @@ def own_shares(shares: Mapping[str, xr.Dataset]) -> xr.Dataset:
     joined = xr.concat(found, dim="mix", join="exact", coords="minimal", compat="override")
     joined = joined.assign_coords(mix=list(shares))
     return joined.assign(lift=joined["mean"] / joined["expected_percent"])
-
-
-def _average(correct: Correct) -> xr.DataArray:
-    """Mean over the runs, [mix, test]."""
-    first = next(iter(correct.values()))
-    return first.copy(data=np.mean([c.values for c in correct.values()], axis=0))
 
 
 def _paired(differences: Correct) -> xr.Dataset:

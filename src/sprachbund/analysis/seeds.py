@@ -31,7 +31,7 @@ def over_seeds(results: Mapping[int, xr.DataArray]) -> xr.Dataset:
     the measure; attribute `n_seeds`.
     Raises: InfluenceError if the runs do not measure the same cells.
     """
-    _check_same_cells(results)
+    check_same_cells(results)
     seeds = sorted(results)
     first = results[seeds[0]]
     values = np.stack([results[seed].values for seed in seeds])
@@ -44,6 +44,12 @@ def over_seeds(results: Mapping[int, xr.DataArray]) -> xr.Dataset:
         coords=first.coords,
         attrs={**first.attrs, "n_seeds": len(seeds)},
     )
+
+
+def average(results: Mapping[int, xr.DataArray]) -> xr.DataArray:
+    """Mean over the runs, cell by cell, of measures that `check_same_cells` lets pass; NaN in one run is NaN."""
+    first = next(iter(results.values()))
+    return first.copy(data=np.mean([found.values for found in results.values()], axis=0))
 
 
 def combine_seeds(
@@ -73,7 +79,7 @@ def combine_seeds(
     `signs_agree`, with `test_language` in the place of `test`; attribute `n_seeds`.
     Raises: InfluenceError if the runs do not measure the same test examples or cells.
     """
-    _check_same_cells(values)
+    check_same_cells(values)
     seeds = sorted(values)
     runs = xr.concat(
         [values[s] for s in seeds], dim="run", join="exact", coords="minimal", compat="override"
@@ -161,7 +167,8 @@ def _signs_agree(means: xr.DataArray, chance: xr.DataArray | float) -> xr.DataAr
     return ~((effects > rounding).any("run") & (effects < -rounding).any("run"))
 
 
-def _check_same_cells(results: Mapping[int, xr.DataArray]) -> None:
+def check_same_cells(results: Mapping[int, xr.DataArray]) -> None:
+    """Raises: InfluenceError if the runs do not measure the same cells in the same order."""
     if not results:
         raise InfluenceError("there is no run to average")
     seeds = sorted(results)
