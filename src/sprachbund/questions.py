@@ -90,6 +90,15 @@ class Questions:
 
         return answers.dynamics(self._runs, k, sign)
 
+    def own_share_change(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+        """How far the own-language share has moved by the last checkpoint: [since, test_language], points.
+
+        The last language is "all", the test examples of all languages that are trained on.
+        """
+        from sprachbund.analysis import answers
+
+        return answers.own_share_change(self._runs, (k,), sign).sel(k=k, drop=True)
+
     def learning(self) -> xr.Dataset:
         """Accuracy and loss on the test examples: [measure, checkpoint, test_language]."""
         from sprachbund.analysis import answers

@@ -181,6 +181,26 @@ def test_captions_say_examples_clusters_k_seeds_interval_and_chance(tables: Path
     assert line.split(": ", 1)[1] in (tables / "share_proponents.tex").read_text()
 
 
+def test_every_caption_says_what_its_table_rests_on(tables: Path) -> None:
+    for path in tables.glob("*.parquet"):
+        frame = pd.read_parquet(path)
+        caption = frame.attrs["caption"]
+        assert "seed" in caption, path.name
+        if path.stem == "accuracy":
+            continue  # measured on other examples, whose number it has
+        assert "4 test examples" in caption or "test examples, " in caption, path.name
+        if path.stem == "top_examples":
+            continue  # texts
+        assert "chance" in caption.lower(), path.name
+        if any(column.endswith("low") and column != "null_low" for column in frame):
+            assert "95 percent" in caption, path.name
+        if "k" in frame:
+            assert "k = 5" in caption, path.name
+        printed = (tables / f"{path.stem}.tex").read_text()
+        if "last row is chance" in caption or "Chance: the last row" in caption:
+            assert "\nchance" in printed, path.name
+
+
 def test_what_the_data_does_not_allow_is_left_out_with_one_line(tmp_path: Path) -> None:
     values = scores(3, len(TEST), 20)
     influence = in_memory(values, TRAIN, TEST, train_item=[""] * 20)
@@ -196,6 +216,23 @@ def test_what_the_data_does_not_allow_is_left_out_with_one_line(tmp_path: Path) 
         assert reason in line
         assert line.removeprefix("table left out: ") in (tmp_path / "contents.md").read_text()
         assert not (tmp_path / f"{name.replace(' ', '_')}.csv").exists()
+
+
+def test_seeds_that_disagree_are_counted_in_one_line(tables: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    write_tables(INFLUENCES, 5, None, tmp_path, on_notice=said.append)
+    cells = read(tables, "sharing_proponents").groupby(["test_language", "train_language"])
+    apart = sum(
+        (group["share_percent"] > group["expected_percent"]).any()
+        and (group["share_percent"] < group["expected_percent"]).any()
+        for _, group in cells
+    )
+    assert apart, "the case must not be trivial"
+    (line,) = [line for line in said if line.startswith("share_proponents: ")]
+    assert f"in {apart} of 9 cells" in line
+    said.clear()
+    write_tables({7: INFLUENCES[7]}, 5, None, tmp_path, on_notice=said.append)
+    assert not any("share_proponents" in line for line in said)
 
 
 def test_the_shares_with_intervals_are_those_of_the_analysis(tables: Path) -> None:

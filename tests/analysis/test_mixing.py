@@ -70,6 +70,33 @@ def test_accuracy_is_the_mean_over_examples_and_seeds() -> None:
     assert values(found, mix="less", test_language="ko") == (50 + 0) / 2
 
 
+def test_p_values_are_those_of_the_intervals_and_q_values_of_all_cells() -> None:
+    """English gains in every run, Korean is tossed up: five runs of 40 examples each."""
+    rng = np.random.default_rng(3)
+
+    def tossed(chance: float, n: int) -> str:
+        return "".join("1" if hit else "0" for hit in rng.random(n) < chance)
+
+    languages = ["en"] * 40 + ["ko"] * 40
+    correct = {
+        seed: right(
+            f"all {tossed(0.9, 40)}{tossed(0.5, 40)}",
+            f"less {tossed(0.2, 40)}{tossed(0.5, 40)}",
+            languages=languages,
+        )
+        for seed in range(5)
+    }
+    found = contributions(correct, "all", {"de": "less"}).isel(left_out=0)
+    p, q = found["p_value"].values, found["q_value"].values
+    excludes = ((found["low"] > 0) | (found["high"] < 0)).values
+    np.testing.assert_array_equal(p <= 0.05, excludes)
+    assert p[0] <= 0.01, "English gains"
+    assert p[1] > 0.05, "Korean does not"
+    np.testing.assert_allclose(q, [min(2 * p[0], p[1]), p[1]])  # Benjamini and Hochberg (1995)
+    same = contributions(correct, "all", {"de": "all"})
+    assert same["p_value"].isnull().all(), "what does not differ at all has no interval, and no p"
+
+
 def test_a_change_is_against_the_same_seed() -> None:
     found = accuracy_change(CORRECT, "all")
     assert found["mean"].sel(mix="all").values.tolist() == [0, 0]

@@ -66,6 +66,7 @@ def test_every_question_has_an_answer_with_the_dims_it_promises() -> None:
         (ONE.mass_test("opponents"), "q_value", pair),
         (ONE.mean_influence_test(), "q_value", pair),
         (ONE.mean_influence(), "high", pair),
+        (ONE.own_share_change(10), "low", ("since", "test_language")),
         (ONE.learning(), "mean", ("measure", "checkpoint", "test_language")),
         (ONE.reinforcement(10), "excess_percent_low", ("test_language", "train_language")),
         (ONE.retrieval(10), "rank_percent", pair),

@@ -101,6 +101,14 @@ def test_what_languages_add_is_said_with_its_interval() -> None:
     assert table.rows[2] == ["ko Korean", "4.0 [3.0, 5.0]*", "0.1 [−0.9, 1.1]"]
 
 
+def test_what_remains_after_correction_for_the_number_of_pairs_is_said() -> None:
+    added = contributions(en_ko=4.0, en_en=6.0).assign(q_value=[0.04, *[0.3] * 5])
+    said = made(mixing_contributions=added).findings[0]
+    assert said.endswith(
+        "At a false discovery rate of 5% an effect is shown in 1 of the 6 language pairs."
+    )
+
+
 def test_the_matrix_marks_what_excludes_zero_and_speaks_of_points() -> None:
     section = made(mixing_contributions=contributions(en_ko=4.0, de_en=-3.0))
     (figure,) = section.figures

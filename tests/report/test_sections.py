@@ -88,15 +88,19 @@ def test_with_one_training_language_nothing_is_tested_and_that_is_said() -> None
 
 
 @pytest.mark.parametrize(
-    ("by_checkpoint", "said"),
+    ("by_checkpoint", "said", "direction"),
     [
-        ((5.0, 2.0, 0.0), "reliance on other languages rises by"),
-        ((0.0, 2.0, 5.0), "reliance on other languages falls by"),
-        ((1.0, 1.0, 1.0), "no change in reliance on other languages is shown"),
+        ((5.0, 2.0, 0.0), "reliance on other languages rises by", "rises"),
+        ((0.0, 2.0, 5.0), "reliance on other languages falls by", "falls"),
+        (
+            (1.0, 1.0, 1.0),
+            "no change in reliance on other languages is shown",
+            "no change is shown",
+        ),
     ],
 )
 def test_the_direction_of_the_dynamics_is_that_of_the_numbers(
-    by_checkpoint: tuple[float, ...], said: str
+    by_checkpoint: tuple[float, ...], said: str, direction: str
 ) -> None:
     data = planted(0.0)
     dataset = data.first.dataset
@@ -109,7 +113,10 @@ def test_the_direction_of_the_dynamics_is_that_of_the_numbers(
     )
     section = dynamics(Numbers(data_of({0: Influence(changed)})))
     assert said in section.findings[0]
-    assert section.findings[1] == "Meanwhile loss goes from 3.00 to 1.00 on the same test examples."
+    at_every_k = section.findings[1]
+    assert at_every_k.startswith("At other k, from epoch 1 on: ")
+    assert f"{direction} at k = 10 (" in at_every_k
+    assert section.findings[2] == "Meanwhile loss goes from 3.00 to 1.00 on the same test examples."
 
 
 def test_translations_among_the_proponents_reinforce() -> None:

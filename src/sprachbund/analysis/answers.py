@@ -5,7 +5,7 @@ value is the mean over single test examples, the interval is that of `combine_se
 examples and, with several runs, other seeds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -19,8 +19,10 @@ from sprachbund.analysis.dynamics import (
     expected_own_and_cross,
     learning_values,
     own_and_cross_values,
+    own_share,
     running,
 )
+from sprachbund.analysis.labels import as_one
 from sprachbund.analysis.measures import lift as over_chance
 from sprachbund.analysis.measures import (
     mass_share,
@@ -43,10 +45,12 @@ from sprachbund.analysis.retrieval import translation_ranks, translation_retriev
 from sprachbund.analysis.seeds import average, check_same_cells, combine_seeds, quiet_about_signs
 from sprachbund.analysis.sharing import example_shares
 from sprachbund.analysis.statistics import PERCENT, UNBOUNDED
+from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence, Sign
 
 Runs = Mapping[int, Influence]
 _CORRELATION = (-1.0, 1.0)
+_POINTS = (-100.0, 100.0)
 
 
 def share(runs: Runs, ks: Sequence[int] = (100,), sign: Sign = "proponents") -> xr.Dataset:
@@ -112,23 +116,18 @@ def mean_score(runs: Runs) -> xr.Dataset:
     Returns: what `combine_seeds` returns, [test_language, train_language], in the method's unit, and these.
     `signs_agree` is of the difference.
     """
-    means = {seed: mean_influence(run.total()) for seed, run in runs.items()}
-    overall = {
-        seed: mean.weighted(mean["n_train"]).mean("train_language") for seed, mean in means.items()
-    }
-    difference = combine_seeds(
-        {seed: means[seed] - overall[seed] for seed in means}, 0.0, UNBOUNDED
-    )
-    with quiet_about_signs():
-        found = combine_seeds(means, 0.0, UNBOUNDED)
-        expected = combine_seeds(overall, 0.0, UNBOUNDED)["mean"]
-    return found.assign(
-        expected=expected,
-        difference=difference["mean"],
-        difference_low=difference["low"],
-        difference_high=difference["high"],
-        signs_agree=difference["signs_agree"],
-    )
+    return _against_overall({seed: mean_influence(run.total()) for seed, run in runs.items()})
+
+
+def mean_score_by_checkpoint(runs: Runs) -> xr.Dataset:
+    """`mean_score` in the course of fine-tuning.
+
+    Returns: as `mean_score`, [scores, checkpoint, test_language, train_language]; `scores` and `epoch` as in
+    `by_checkpoint`.
+    Raises: InfluenceError if the runs have other checkpoints.
+    """
+    parts = {name: _against_overall(means) for name, means in _courses(runs, mean_influence)}
+    return _over_checkpoints(runs, parts)
 
 
 def dynamics(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
@@ -141,13 +140,54 @@ def dynamics(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
     Raises: InfluenceError if the runs have other checkpoints.
     """
     measure = partial(_share_of_top, k=k, sign=sign)
-    parts: dict[str, xr.Dataset] = {}
     expected = expected_own_and_cross(measure(next(iter(runs.values())).total()))
-    for name, course in {"alone": alone, "running": running}.items():
-        values = {s: own_and_cross_values(course(run, measure)) for s, run in runs.items()}
-        parts[name] = combine_seeds(values, expected, PERCENT)
+    parts = {
+        name: combine_seeds(
+            {seed: own_and_cross_values(shares) for seed, shares in by_seed.items()},
+            expected,
+            PERCENT,
+        )
+        for name, by_seed in _courses(runs, measure)
+    }
     joined = _over_checkpoints(runs, parts).assign_coords(expected_percent=expected)
     return joined.assign_attrs(k=k, sign=sign)
+
+
+def own_share_change(
+    runs: Runs, ks: Sequence[int] = (100,), sign: Sign = "proponents"
+) -> xr.Dataset:
+    """How far the own-language share of the top k has moved by the last checkpoint, each checkpoint taken alone.
+
+    Test example by test example, since each earlier checkpoint: what fine-tuning changes from the starting point on,
+    whose head is random, and from any later moment on. Below 0, reliance on other languages has risen (Choenni et al.
+    2023, section 6).
+
+    Returns: what `combine_seeds` returns, [k, since, test_language], percentage points, `since` an optimizer step
+    with its `epoch`; the last language, "all", is all test examples of languages that are trained on.
+    Raises: InfluenceError if k exceeds the number of training examples, there is one checkpoint, or no test language is
+    trained on.
+    """
+    measure = partial(top_shares, ks=tuple(ks), sign=sign)
+    changes = {}
+    for seed, run in runs.items():
+        course = own_share(alone(run, measure)).dropna("test", how="all")
+        if course.sizes["checkpoint"] < 2 or not course.sizes["test"]:
+            raise InfluenceError(
+                "a change of the own-language share needs two checkpoints and a test language that is trained on"
+            )
+        since = course.isel(checkpoint=slice(None, -1))
+        change = course.isel(checkpoint=-1, drop=True) - since.drop_vars(
+            "learning_rate", errors="ignore"
+        )
+        changes[seed] = change.rename(checkpoint="since").transpose("k", "since", "test")
+    plain = {
+        seed: change.drop_vars("expected_percent", errors="ignore")
+        for seed, change in changes.items()
+    }
+    each = combine_seeds(plain, 0.0, _POINTS)
+    with quiet_about_signs():
+        together = combine_seeds({s: as_one(c) for s, c in plain.items()}, 0.0, _POINTS)
+    return xr.concat([each, together], dim="test_language", combine_attrs="override")
 
 
 def by_checkpoint(
@@ -165,8 +205,7 @@ def by_checkpoint(
     Raises: InfluenceError if the runs have other checkpoints.
     """
     parts = {}
-    for name, course in {"alone": alone, "running": running}.items():
-        values = {seed: course(run, measure) for seed, run in runs.items()}
+    for name, values in _courses(runs, measure):
         first = next(iter(values.values()))
         parts[name] = combine_seeds(values, first.coords.get("expected_percent", 0.0), bounds)
     return _over_checkpoints(runs, parts)
@@ -281,6 +320,34 @@ def relations(runs: Runs, distances: xr.Dataset, k: int = 100) -> xr.Dataset:
     found = [related(matrix, distances) for matrix in matrices.values()]
     joined = xr.concat(found, dim="measure", combine_attrs="override")
     return joined.assign_coords(measure=list(matrices)).assign_attrs(k=k)
+
+
+def _courses(
+    runs: Runs, measure: Callable[[xr.DataArray], xr.DataArray]
+) -> Iterator[tuple[str, dict[int, xr.DataArray]]]:
+    """A measure through the checkpoints, by seed: of the scores "alone", then "running"."""
+    for name, course in {"alone": alone, "running": running}.items():
+        yield name, {seed: course(run, measure) for seed, run in runs.items()}
+
+
+def _against_overall(means: Mapping[int, xr.DataArray]) -> xr.Dataset:
+    """Mean influence by training language beside that of all training examples; see `mean_score`."""
+    overall = {
+        seed: mean.weighted(mean["n_train"]).mean("train_language") for seed, mean in means.items()
+    }
+    difference = combine_seeds(
+        {seed: means[seed] - overall[seed] for seed in means}, 0.0, UNBOUNDED
+    )
+    with quiet_about_signs():
+        found = combine_seeds(means, 0.0, UNBOUNDED)
+        expected = combine_seeds(overall, 0.0, UNBOUNDED)["mean"]
+    return found.assign(
+        expected=expected,
+        difference=difference["mean"],
+        difference_low=difference["low"],
+        difference_high=difference["high"],
+        signs_agree=difference["signs_agree"],
+    )
 
 
 def _over_checkpoints(runs: Runs, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:

@@ -43,7 +43,11 @@ def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list
     made |= {
         "mean influence": partial(influences.mean_influence_tables, runs),
         "dynamics": partial(influences.dynamics_tables, runs, k),
-        "measures by checkpoint": partial(influences.checkpoints_tables, runs, k),
+        "change of the own-language share": partial(influences.own_share_change_tables, runs, k),
+        "shares by checkpoint": partial(influences.checkpoints_tables, runs, k),
+        "mean influence by checkpoint": partial(
+            influences.mean_influence_by_checkpoint_tables, runs
+        ),
         "learning curves": partial(influences.learning_tables, runs),
         "reinforcement": partial(explanations.reinforcement_tables, runs, k),
         "translation retrieval": partial(explanations.retrieval_tables, runs, k),

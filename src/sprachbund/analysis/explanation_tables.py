@@ -6,7 +6,16 @@ from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption
 from sprachbund.analysis.decomposed import Decompositions, share_by_parameter_group
-from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, limits_of, usual_ks
+from sprachbund.analysis.layouts import (
+    COUNTS,
+    ESTIMATE,
+    MEAN,
+    MEAN_2,
+    PAIR,
+    limits_of,
+    named_ks,
+    usual_ks,
+)
 from sprachbund.analysis.listings import SIGNS
 from sprachbund.analysis.properties import Given
 from sprachbund.analysis.table import Cell, Layout, Table, tidy
@@ -15,20 +24,24 @@ from sprachbund.errors import InfluenceError
 
 def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
     found = answers.reinforcement(runs, usual_ks(runs, k))
-    names = ("reinforcing_percent", "excess_percent", "excess_given_labels_percent")
+    names = (
+        *("reinforcing_percent", "complementary_percent"),
+        *("excess_percent", "excess_given_labels_percent"),
+    )
     chances = ("expected_percent", "expected_given_labels_percent")
     limits = limits_of(*names)
     columns = (*names, *chances, *limits, "seed_standard_deviation", "n_test")
     what = (
         "Percentage of the proponents from another language whose translation is among those "
-        "from the own language (reinforcing; the others are complementary), in the top k"
+        f"from the own language (reinforcing; the others are complementary), in the top k, {named_ks(runs, k)}"
     )
     cells = {
         "reinforcing": Cell(names[0], limits[0], limits[1]),
+        "complementary": Cell(names[1], limits[2], limits[3]),
         "chance": Cell(chances[0]),
-        "excess": Cell(names[1], limits[2], limits[3]),
+        "excess": Cell(names[2], limits[4], limits[5]),
         "chance given labels": Cell(chances[1]),
-        "excess over it": Cell(names[2], limits[4], limits[5]),
+        "excess over it": Cell(names[3], limits[6], limits[7]),
     }
     return [
         Table(
@@ -37,7 +50,7 @@ def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
                 what,
                 found,
                 runs,
-                "as many drawn at random from the language, and as many of each label",
+                "of reinforcing, as many drawn at random from the language, and as many of each label",
             ),
             tidy(found, ("k", *PAIR), columns).dropna(subset="expected_percent"),
             Layout(["k", *PAIR], cells),
@@ -78,7 +91,12 @@ def label_agreement_tables(runs: Runs, k: int) -> list[Table]:
     return [
         Table(
             "label_agreement",
-            caption(what, found, runs, "expected percent"),
+            caption(
+                what,
+                found,
+                runs,
+                "expected_percent, the part of the training examples with that label",
+            ),
             tidy(found, ("sign", "test_language"), (*ESTIMATE, "expected_percent", *COUNTS)),
             Layout(["sign", "test_language"], {**MEAN, "chance": Cell("expected_percent")}),
         )
@@ -157,11 +175,12 @@ def relations_tables(runs: Runs, k: int, distances: xr.Dataset) -> list[Table]:
         f"Spearman's correlation of influence (k = {k}) with the distance between languages, "
         "without each language's own cell; Mantel test, exchanging languages of the same role"
     )
-    cells = {name: Cell(name, digits=3) for name in ("spearman", "null_mean", "p_value", "q_value")}
+    cells = {name: Cell(name, digits=3) for name in ("spearman", "p_value", "q_value")}
+    cells["null_mean"] = Cell("null_mean", "null_low", "null_high", 3)
     return [
         Table(
             "relations",
-            caption(what, found, runs, "null mean"),
+            caption(what, found, runs, "null_mean, with where 95 percent of the permutations lie"),
             tidy(found, ("measure", "distance"), (*names, *counts)),
             Layout(["measure", "distance"], {**cells, "pairs": Cell("n_pairs", digits=0)}),
         )

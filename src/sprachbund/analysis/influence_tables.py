@@ -9,9 +9,10 @@ import xarray as xr
 from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption, guess
-from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, usual_ks
+from sprachbund.analysis.labels import ALL
+from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, named_ks, usual_ks
 from sprachbund.analysis.listings import SIGNS
-from sprachbund.analysis.measures import mass_share, mean_influence, top_shares
+from sprachbund.analysis.measures import mass_share, top_shares
 from sprachbund.analysis.statistics import PERCENT
 from sprachbund.analysis.table import Cell, Layout, Table, spread_of, tidy
 from sprachbund.errors import InfluenceError
@@ -19,6 +20,9 @@ from sprachbund.influence import Sign
 
 _P_AND_Q = ("p_value", "q_value")
 _TESTED = ("null_mean", *_P_AND_Q)
+_DIFFERENCE = ("difference", "difference_low", "difference_high")
+_MEAN_INFLUENCE = (*ESTIMATE, "expected", *_DIFFERENCE)
+_OVERALL = "the mean over all training examples"
 _HOW_TESTED = "p and q values by exchanging the languages of training examples"
 
 
@@ -52,7 +56,9 @@ def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
         ),
         Table(
             f"share_{sign}_by_k",
-            caption(f"Percentage of the top k {sign}, for several k", joined, runs, "the last row"),
+            caption(
+                f"Percentage of the top k {sign}, {named_ks(runs, k)}", joined, runs, "the last row"
+            ),
             tidy(joined, ("k", *PAIR), columns),
             by_k,
         ),
@@ -74,25 +80,46 @@ def mass_tables(runs: Runs, sign: Sign) -> list[Table]:
 
 def mean_influence_tables(runs: Runs) -> list[Table]:
     found = _with_test(answers.mean_score(runs), answers.mean_score_test(runs), _P_AND_Q)
-    size = float(np.nanmax(np.abs(found["mean"].values)))
-    digits = 3 if size == 0 else max(1, 2 - int(np.floor(np.log10(size))))
-    method = next(iter(runs.values())).method
-    what = f"Mean influence ({method}, total) of a training example by language, and how far it is from chance"
-    difference = ("difference", "difference_low", "difference_high")
-    columns = (*ESTIMATE, "expected", *difference, "n_train", *COUNTS, *_P_AND_Q)
-    cells = {
-        "mean": Cell("mean", "low", "high", digits),
-        "chance": Cell("expected", digits=digits),
-        "difference": Cell(*difference, digits),
-    }
+    what = f"{_mean_influence(runs, 'total')} of a training example by language, and how far it is from chance"
+    columns = (*_MEAN_INFLUENCE, "n_train", *COUNTS, *_P_AND_Q)
     return [
         Table(
             "mean_influence",
-            caption(what, found, runs, f"the mean over all training examples; {_HOW_TESTED}"),
+            caption(what, found, runs, f"{_OVERALL}; {_HOW_TESTED}"),
             tidy(found, PAIR, columns),
-            Layout(PAIR, cells),
+            Layout(PAIR, _mean_influence_cells(found)),
         )
     ]
+
+
+def mean_influence_by_checkpoint_tables(runs: Runs) -> list[Table]:
+    found = answers.mean_score_by_checkpoint(runs)
+    first = ("scores", "checkpoint", *PAIR)
+    what = f"{_mean_influence(runs, 'of each checkpoint alone, of the running sum')} of a training example by language"
+    frame = tidy(found, first, ("epoch", *_MEAN_INFLUENCE, "n_train", *COUNTS))
+    return [
+        Table(
+            "mean_influence_by_checkpoint",
+            caption(what, found, runs, _OVERALL),
+            frame.dropna(subset="mean"),
+            Layout(list(first), _mean_influence_cells(found)),
+        )
+    ]
+
+
+def _mean_influence(runs: Runs, of: str) -> str:
+    return f"Mean influence ({next(iter(runs.values())).method}, {of})"
+
+
+def _mean_influence_cells(found: xr.Dataset) -> dict[str, Cell]:
+    """How it is printed: to two digits of the largest."""
+    size = float(np.nanmax(np.abs(found["mean"].values)))
+    digits = 3 if size == 0 else max(1, 2 - int(np.floor(np.log10(size))))
+    return {
+        "mean": Cell("mean", "low", "high", digits),
+        "chance": Cell("expected", digits=digits),
+        "difference": Cell(*_DIFFERENCE, digits),
+    }
 
 
 def _with_test(found: xr.Dataset, tested: xr.Dataset, names: tuple[str, ...]) -> xr.Dataset:
@@ -123,8 +150,26 @@ def dynamics_tables(runs: Runs, k: int) -> list[Table]:
     ]
 
 
+def own_share_change_tables(runs: Runs, k: int) -> list[Table]:
+    found = answers.own_share_change(runs, usual_ks(runs, k))
+    first = ("k", "since", "test_language")
+    what = (
+        f"Own-language share of the top k proponents ({named_ks(runs, k)}) at the last checkpoint less that at an "
+        "earlier one (since), each taken alone, percentage points; below 0, reliance on other languages has risen"
+    )
+    by_language = found.sel(test_language=found["test_language"] != ALL)
+    return [
+        Table(
+            "own_share_change",
+            caption(what, by_language, runs, "0"),
+            tidy(found, first, ("epoch", *ESTIMATE, *COUNTS)),
+            Layout(["k", "since"], MEAN, "test_language"),
+        )
+    ]
+
+
 def checkpoints_tables(runs: Runs, k: int) -> list[Table]:
-    """Every measure of whose examples are relied on, by checkpoint: shares for several k, mass, mean influence."""
+    """Every share of the tables above by checkpoint: of the top k for several k, and of the mass."""
     ks, frames, found = usual_ks(runs, k), [], xr.Dataset()
     for sign in SIGNS:
         found = answers.by_checkpoint(runs, partial(top_shares, ks=ks, sign=sign), PERCENT)
@@ -134,15 +179,16 @@ def checkpoints_tables(runs: Runs, k: int) -> list[Table]:
         ]
         mass = answers.by_checkpoint(runs, partial(mass_share, sign=sign), PERCENT)
         frames.append(_by_checkpoint(mass, "share of the mass", sign))
-    mean = answers.by_checkpoint(runs, mean_influence)
-    frames.append(_by_checkpoint(mean, "mean influence", ""))
     frame = pd.concat(frames, ignore_index=True).dropna(subset="mean")
-    what = "Shares by training language, percent, and mean influence, by checkpoint: of each alone, of the running sum"
+    what = (
+        f"Shares of the top k ({named_ks(runs, k)}) and of the mass by training language, percent, by checkpoint: of "
+        "each alone, of the running sum"
+    )
     rows = ["measure", "sign", "scores", "checkpoint", "test_language"]
     return [
         Table(
-            "measures_by_checkpoint",
-            caption(what, found, runs, "of a share, the last row"),
+            "shares_by_checkpoint",
+            caption(what, found, runs, "the last row"),
             frame,
             Layout(rows, MEAN_2, "train_language", "expected_percent"),
         )
@@ -154,9 +200,11 @@ def _by_checkpoint(found: xr.Dataset, measure: str, sign: str) -> pd.DataFrame:
     frame = tidy(found, first, ("epoch", *ESTIMATE, "expected_percent", *COUNTS))
     frame.insert(0, "measure", measure)
     frame.insert(1, "sign", sign)
-    if "expected_percent" not in frame:
-        return frame.assign(expected_percent=np.nan, lift=np.nan)
-    return frame.assign(lift=frame["mean"] / frame["expected_percent"])
+    lifts = {
+        f"lift{end}": frame[name] / frame["expected_percent"]
+        for end, name in (("", "mean"), ("_low", "low"), ("_high", "high"))
+    }
+    return frame.assign(**lifts)
 
 
 def learning_tables(runs: Runs) -> list[Table]:

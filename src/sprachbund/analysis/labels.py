@@ -1,11 +1,20 @@
 """The languages and coordinates along the dimensions of the arrays that are analysed."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+
+ALL = "all"
+"""The language of all test examples, where they are one."""
+_Labelled = TypeVar("_Labelled", xr.DataArray, xr.Dataset)
+
+
+def as_one(values: _Labelled) -> _Labelled:
+    """The same values, with all test examples in one language."""
+    return values.assign_coords(test_language=("test", [ALL] * values.sizes["test"]))
 
 
 def in_order(languages: npt.NDArray[Any]) -> list[str]:

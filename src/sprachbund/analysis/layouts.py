@@ -20,3 +20,8 @@ def usual_ks(runs: Runs, k: int) -> list[int]:
     """The k that shares are tabled for: this one, and those of `KS` that there are examples for."""
     n_train = next(iter(runs.values())).dataset.sizes["train"]
     return sorted({*(usual for usual in KS if usual <= n_train), k})
+
+
+def named_ks(runs: Runs, k: int) -> str:
+    """ "k = 10, 25, 50", for a caption."""
+    return f"k = {', '.join(map(str, usual_ks(runs, k)))}"

@@ -33,9 +33,9 @@ def listings(
         Table(
             "own_language_share",
             f"Percentage of the top {k} of each checkpoint alone that is in the test example's own "
-            f"language, by seed and sign; expected percent is chance. {tests}",
+            f"language, by seed and sign; the last row is chance. {tests}",
             own_language_table(influences, k),
-            Layout(["seed", "sign", "checkpoint"], _SHARE, "test_language"),
+            Layout(["seed", "sign", "checkpoint"], _SHARE, "test_language", "expected_percent"),
         )
     )
     tables.append(

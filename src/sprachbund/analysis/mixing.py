@@ -12,13 +12,16 @@ import pandas as pd
 import xarray as xr
 
 from sprachbund.analysis.dynamics import own_share
+from sprachbund.analysis.interval_tests import interval_p_values
 from sprachbund.analysis.measures import by_test_language
+from sprachbund.analysis.permutation import benjamini_hochberg
 from sprachbund.analysis.seeds import average, combine_seeds, quiet_about_signs
 from sprachbund.analysis.statistics import PERCENT
 from sprachbund.errors import InfluenceError
 
 Correct = Mapping[int, xr.DataArray]
 POINTS = (-100.0, 100.0)
+_LEVEL = 0.95
 _EXAMPLE = ("language", "item", "group", "label")
 _NUMBERS = ("mean", "low", "high", "seed_standard_deviation")
 
@@ -61,8 +64,8 @@ def accuracy(correct: Correct) -> xr.Dataset:
 def accuracy_change(correct: Correct, study: str) -> xr.Dataset:
     """Accuracy of each mix less that of the mix `study`, paired by seed and test example.
 
-    Returns: what `combine_seeds` returns, [mix, test_language], percentage points; no interval where the two
-        are right and wrong alike.
+    Returns: what `combine_seeds` returns, [mix, test_language], percentage points, with `p_value` and `q_value`; no
+        interval where the two are right and wrong alike.
     """
     return _paired({seed: c - c.sel(mix=study, drop=True) for seed, c in correct.items()})
 
@@ -72,8 +75,8 @@ def contributions(correct: Correct, study: str, without: Mapping[str, str]) -> x
 
     `without` names that mix for each language.
 
-    Returns: what `combine_seeds` returns, [left_out, test_language], percentage points: above 0 where the
-        language helps.
+    Returns: what `combine_seeds` returns, [left_out, test_language], percentage points, with `p_value` and `q_value`:
+        above 0 where the language helps.
     """
     differences = {}
     for seed, c in correct.items():
@@ -90,8 +93,8 @@ def gains_of_pairs(correct: Correct, pairs: Mapping[tuple[str, str], str]) -> xr
     language by the mean over the runs, on the same test examples: it is, if anything, a lucky one, so that a
     gain above 0 is on the safe side.
 
-    Returns: what `combine_seeds` returns, [pair, test_language], percentage points, and `better`
-        [pair, test_language], the mix that was better alone. `pair` is the name of the mix of two.
+    Returns: what `combine_seeds` returns, [pair, test_language], percentage points, with `p_value` and `q_value`,
+        and `better` [pair, test_language], the mix that was better alone. `pair` is the name of the mix of two.
     """
     means = by_test_language(average(correct))
     first, second = (means.sel(mix=[pair[i] for pair in pairs]).values for i in (0, 1))
@@ -133,10 +136,19 @@ def own_shares(shares: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 
 def _paired(differences: Correct) -> xr.Dataset:
-    with quiet_about_signs():  # a column says it
-        found = combine_seeds(differences, 0.0, POINTS)
+    """The differences with intervals, and p and q values of being none (Benjamini-Hochberg over all cells)."""
     # Where nothing differs, the bounds of a difference alone would give an interval, of some 30 points either way.
     first = next(iter(differences.values()))
     sizes = [np.abs(difference.values) for difference in differences.values()]
-    size = by_test_language(first.copy(data=np.sum(sizes, axis=0)))
-    return found.assign({name: found[name].where(size > 0) for name in ("low", "high")})
+    differs = by_test_language(first.copy(data=np.sum(sizes, axis=0))) > 0
+
+    def interval(level: float) -> xr.Dataset:
+        with quiet_about_signs():  # a column says it
+            found = combine_seeds(differences, 0.0, POINTS, level=level)
+        return found.assign({name: found[name].where(differs) for name in ("low", "high")})
+
+    found = interval(_LEVEL)
+    p_value = interval_p_values(found["low"].notnull(), interval)
+    return found.assign(
+        p_value=p_value, q_value=p_value.copy(data=benjamini_hochberg(p_value.values))
+    )

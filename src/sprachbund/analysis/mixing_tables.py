@@ -23,6 +23,7 @@ from sprachbund.analysis.seeds import quiet_about_signs
 from sprachbund.analysis.table import Cell, Layout, Table, spread_of, tidy
 
 _OF_MIX = ("mix", "test_language")
+_P_AND_Q = ("p_value", "q_value")
 _POINTS = "percentage points"
 _OWN_SHARE = {
     "share": Cell("mean", "low", "high"),
@@ -72,7 +73,7 @@ def _accuracies(measured: Measured) -> list[Table]:
     columns = [name for name in ESTIMATE if name != "signs_agree"]
     labels = set(next(iter(measured.correct.values()))["test_label"].values.tolist())
     less = f"less that of the mix {study}, {_POINTS}"
-    changes = tidy(change, _OF_MIX, (*ESTIMATE, *COUNTS))
+    changes = tidy(change, _OF_MIX, (*ESTIMATE, *_P_AND_Q, *COUNTS))
     by_mix = Layout(["mix"], MEAN_2, "test_language")
     tables = [
         Table(
@@ -119,7 +120,7 @@ def _contributions(measured: Measured) -> Table:
     return Table(
         "mixing_contributions",
         _caption(what, found, measured, paired=True),
-        tidy(found, ("left_out", "test_language"), (*ESTIMATE, *COUNTS)),
+        tidy(found, ("left_out", "test_language"), (*ESTIMATE, *_P_AND_Q, *COUNTS)),
         Layout(["left_out"], MEAN_2, "test_language"),
     )
 
@@ -134,7 +135,7 @@ def _pairs(measured: Measured) -> Table:
     return Table(
         "mixing_pairs",
         _caption(what, found, measured, paired=True),
-        tidy(found, ("pair", "test_language"), ("better", *ESTIMATE, *COUNTS)),
+        tidy(found, ("pair", "test_language"), ("better", *ESTIMATE, *_P_AND_Q, *COUNTS)),
         Layout(["pair"], MEAN_2, "test_language"),
     )
 
@@ -186,9 +187,10 @@ def _caption(what: str, found: xr.Dataset, measured: Measured, *, paired: bool =
     n_test = found["n_test"].values.ravel().tolist()
     clusters = [int(n) for n in found["n_clusters"].values.ravel()]
     several = ", joined with the deviation between seeds" if len(measured.correct) > 1 else ""
+    chance = " Chance: 0; p values from the intervals, q over the cells." if paired else ""
     return (
         f"{what}. {sum(n_test):,} test examples, {spread_of(n_test)} a language in {spread_of(clusters)} clusters; "
         f"{seeds_of(measured.correct)}. In brackets: 95 percent "
         f"bootstrap-t intervals{', paired by test example and seed' if paired else ''}, clustered by item and "
-        f"group{several}."
+        f"group{several}.{chance}"
     )

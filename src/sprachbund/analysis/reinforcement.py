@@ -60,15 +60,18 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     complementary. All proponents of a language pair count alike: a test example with many of them counts more than
     one with few.
 
-    Returns: [k, test_language, train_language], percent: `reinforcing_percent`, `expected_percent`
-    (drawn at random), `excess_percent` (the difference, in percentage points), `expected_given_labels_percent` and
-    `excess_given_labels_percent` (drawn at random with the same labels), and `_low` and `_high` of the first and of
-    both differences (see `ratio_intervals`). NaN for the own language, for
+    Returns: [k, test_language, train_language], percent: `reinforcing_percent`, `complementary_percent` (the rest),
+    `expected_percent` (reinforcing, drawn at random), `excess_percent` (the difference, in percentage points),
+    `expected_given_labels_percent` and `excess_given_labels_percent` (drawn at random with the same labels), and
+    `_low` and `_high` of the first two and of both differences (see `ratio_intervals`). NaN for the own language, for
     pairs without common items, and where no proponent is from the language.
     """
     runs = counts if "run" in counts.dims else counts.expand_dims("run")
     found, total = runs["reinforcing"], runs["reinforcing"] + runs["complementary"]
-    rates = {"reinforcing_percent": percentage_over_runs(found, total)}
+    rates = {
+        "reinforcing_percent": percentage_over_runs(found, total),
+        "complementary_percent": percentage_over_runs(runs["complementary"], total),
+    }
     chances = {"": runs["expected_reinforcing"], "_given_labels": runs["expected_given_labels"]}
     for given, drawn in chances.items():
         rates[f"expected{given}_percent"] = percentage_over_runs(drawn, total)

@@ -4,19 +4,19 @@ A frame with one row for each test example after each removal goes in (docs/remo
 `removal_examples`). Differences are paired: the same test examples, predicted by the same run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from sprachbund.analysis.interval_tests import interval_p_values
+from sprachbund.analysis.labels import ALL, as_one
 from sprachbund.analysis.permutation import benjamini_hochberg
 from sprachbund.analysis.removal_noise import (
-    ALL,
     INFLUENCE,
     RANDOM,
-    as_one,
     joined,
     retraining_error,
 )
@@ -26,8 +26,6 @@ MEASURES = ("predicted_drop", "label_drop", "flips")
 Of = Literal["language", "example"]
 _BOUNDS = (-100.0, 100.0)
 _LEVEL = 0.95
-# The levels of error that are tried; a p-value is one of them, or 1.
-_ERRORS = (0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
 _FEWEST_DRAWS = 3  # two say too little, see `joined`
 _DIMS = ("measure", "criterion", "k", "draw", "test")
 
@@ -82,8 +80,7 @@ def differences(examples: pd.DataFrame, of: Of) -> xr.Dataset:
     interval is for other test examples and other seeds, and the noise of retraining is in the
     deviation between them. With one run that noise is joined to the interval as the draws of
     `random` show it (`retraining_error`); with fewer than three draws it is unknown, and the
-    attribute `noise` is "unknown" (else "seeds" or "draws"). `p_value` is the smallest level of
-    error whose interval is free of 0, rounded up to one of ten levels from 0.001; `q_value` is
+    attribute `noise` is "unknown" (else "seeds" or "draws"). `p_value` is that of `interval_p_values`; `q_value` is
     Benjamini-Hochberg over controls and k, of the languages together and of "all" by itself.
 
     Returns: as `mean_drops` with `control` in the place of `criterion`, and `p_value`, `q_value`.
@@ -97,7 +94,7 @@ def differences(examples: pd.DataFrame, of: Of) -> xr.Dataset:
         return found if error is None else joined(found, error, level, _BOUNDS)
 
     found = interval(_LEVEL)
-    p_value = _p_values(found["low"].notnull(), interval)
+    p_value = interval_p_values(found["low"].notnull(), interval)
     found = found.assign(p_value=p_value, q_value=_q_values(p_value))
     return found.assign_attrs(noise=noise, of=of, n_seeds=len(by_seed))
 
@@ -140,17 +137,6 @@ def _noise(by_seed: Mapping[int, xr.DataArray], of: Of) -> tuple[xr.DataArray | 
     if RANDOM not in values["criterion"] or values.sizes["draw"] < _FEWEST_DRAWS:
         return None, "unknown"
     return retraining_error(values, of), "draws"
-
-
-def _p_values(known: xr.DataArray, interval: Callable[[float], xr.Dataset]) -> xr.DataArray:
-    p_value = xr.ones_like(known, dtype=float).where(known)
-    for error in _ERRORS:
-        at = interval(1.0 - error)
-        excludes_zero = (at["low"] > 0) | (at["high"] < 0)
-        if not excludes_zero.any():
-            break  # intervals only grow from here
-        p_value = p_value.where(~excludes_zero, error)
-    return p_value
 
 
 def _q_values(p_value: xr.DataArray) -> xr.DataArray:

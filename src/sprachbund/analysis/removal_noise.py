@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from scipy.stats import t as student_t
 
+from sprachbund.analysis.labels import ALL, as_one
 from sprachbund.analysis.measures import by_test_language
 from sprachbund.analysis.statistics import standard_error
 
-INFLUENCE, RANDOM, ALL = "influence", "random", "all"
+INFLUENCE, RANDOM = "influence", "random"
 
 
 def retraining_variance(draws: xr.DataArray) -> xr.DataArray:
@@ -73,8 +74,3 @@ def joined(
     below, above = (np.hypot(mean - found[end], radius) for end in ("low", "high"))
     low, high = ((mean - below).clip(*bounds), (mean + above).clip(*bounds))
     return found.assign(low=low.transpose(*mean.dims), high=high.transpose(*mean.dims))
-
-
-def as_one(values: xr.DataArray) -> xr.DataArray:
-    """The same test examples under one language, "all"."""
-    return values.assign_coords(test_language=("test", [ALL] * values.sizes["test"]))

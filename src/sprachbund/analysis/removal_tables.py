@@ -3,8 +3,8 @@
 import pandas as pd
 import xarray as xr
 
+from sprachbund.analysis.labels import ALL
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN
-from sprachbund.analysis.removal_noise import ALL
 from sprachbund.analysis.table import Layout, Table, spread_of, tidy
 
 _REMOVED_FOR = {
@@ -33,7 +33,11 @@ def drop_table(found: xr.Dataset, of: str) -> Table:
     return Table(
         "removal_drops",
         _caption(
-            "Drop after the removal of k training examples, percentage points", found, of, noise
+            "Drop after the removal of k training examples, percentage points",
+            found,
+            of,
+            noise,
+            "the drop of random",
         ),
         tidy(found, first, (*ESTIMATE, *COUNTS)),
         Layout(list(first[:-1]), MEAN, "criterion"),
@@ -47,7 +51,7 @@ def difference_table(found: xr.Dataset, of: str) -> Table:
     q_values = " p and q values from these intervals; q is Benjamini-Hochberg over controls and k."
     return Table(
         "removal_differences",
-        _caption(what, found, of, _NOISE[found.attrs["noise"]]) + q_values,
+        _caption(what, found, of, _NOISE[found.attrs["noise"]], "0") + q_values,
         tidy(found, first, (*ESTIMATE, "p_value", "q_value", *COUNTS)),
         Layout(list(first[:-1]), MEAN, "control"),
     )
@@ -58,7 +62,7 @@ def listing(name: str, what: str, frame: pd.DataFrame) -> Table:
     return Table(name, f"{what}; {len(frame):,} rows.", frame)
 
 
-def _caption(what: str, found: xr.Dataset, of: str, noise: str) -> str:
+def _caption(what: str, found: xr.Dataset, of: str, noise: str, chance: str) -> str:
     each = found.sel(test_language=found["test_language"] != ALL)
     total = int(each["n_test"].sum())
     tests = spread_of(each["n_test"].values.tolist())
@@ -66,5 +70,5 @@ def _caption(what: str, found: xr.Dataset, of: str, noise: str) -> str:
     return (
         f"{what} ({_MEASURES}). k = {ks}; {_REMOVED_FOR[of]}. {total:,} test examples, {tests} a "
         f"language; {found.attrs['n_seeds']} seed(s). In brackets: 95 percent bootstrap-t intervals "
-        f"for other test examples, clustered by item and group, {noise}."
+        f"for other test examples, clustered by item and group, {noise}. Chance: {chance}."
     )

@@ -11,8 +11,10 @@ from sprachbund.analysis.catalogue import Asked, sections
 from sprachbund.analysis.files import write_contents, write_table
 from sprachbund.analysis.listings import listings
 from sprachbund.analysis.seeds import quiet_about_signs
+from sprachbund.analysis.table import Table
 from sprachbund.errors import InfluenceError, SprachbundWarning
 
+_MAIN_TABLE = "share_proponents"
 _SUFFIXES = ("csv", "parquet", "tex")
 
 
@@ -48,12 +50,21 @@ def write_tables(
         except InfluenceError as error:
             left_out.append(f"{name}: {error}")
     if on_notice is not None:
-        for line in left_out:
-            on_notice(f"table left out: {line}")
+        for line in (*(f"table left out: {line}" for line in left_out), *_disagreements(tables)):
+            on_notice(line)
     written = [path for table in tables for path in write_table(table, folder)]
     written.append(write_contents(tables, left_out, folder))
     _remove_stale(folder, written)
     return written
+
+
+def _disagreements(tables: Sequence[Table]) -> list[str]:
+    """A line where the seeds disagree on which side of chance a share of proponents lies."""
+    frames = [table.frame for table in tables if table.name == _MAIN_TABLE]
+    cells = sum(int((~frame["signs_agree"].astype(bool)).sum()) for frame in frames)
+    total = sum(map(len, frames))
+    text = f"{_MAIN_TABLE}: in {cells:,} of {total:,} cells one seed lies above chance and another below (signs_agree)"
+    return [text] if cells else []
 
 
 def _remove_stale(folder: Path, written: Sequence[Path]) -> None:

@@ -6,22 +6,19 @@ for all. Test examples are resampled in the same clusters, so that translations 
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TypeVar
 
 import pandas as pd
 import xarray as xr
 
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.dynamics import LEARNING_BOUNDS, alone, learning_values, own_share
+from sprachbund.analysis.labels import ALL, as_one
 from sprachbund.analysis.measures import top_shares
 from sprachbund.analysis.reinforcement import reinforcement, reinforcement_rate
 from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
 from sprachbund.analysis.sharing import example_shares
 from sprachbund.analysis.statistics import PERCENT, UNBOUNDED
 from sprachbund.influence import Influence, Sign
-
-_ALL = "all"
-_Labelled = TypeVar("_Labelled", xr.DataArray, xr.Dataset)
 
 
 def own_share_by_k(runs: Runs, ks: list[int], sign: Sign) -> pd.DataFrame:
@@ -31,16 +28,10 @@ def own_share_by_k(runs: Runs, ks: list[int], sign: Sign) -> pd.DataFrame:
 
 
 def own_share_by_checkpoint(runs: Runs, k: int) -> pd.DataFrame:
-    """The same of the proponents of each checkpoint alone: checkpoint, epoch, mean, low, ..."""
-    return _frame(_courses(runs, k), "checkpoint")
-
-
-def change_of_own_share(runs: Runs, k: int, since: int = 0) -> dict[str, float]:
-    """Last checkpoint less that at the position `since`, in points, test example by test example: mean, low, high."""
-    courses = _courses(runs, k)
-    changes = {s: c.isel(checkpoint=-1) - c.isel(checkpoint=since) for s, c in courses.items()}
-    found = _together(changes, (-100.0, 100.0))
-    return {name: float(found[name]) for name in ("mean", "low", "high")}
+    """The same of the proponents of each checkpoint alone: k, checkpoint, epoch, mean, low, ..."""
+    measure = partial(_top, k=k)
+    courses = {seed: own_share(alone(run, measure)) for seed, run in runs.items()}
+    return _frame(courses, "checkpoint").assign(k=k)
 
 
 def learning(runs: Runs) -> pd.DataFrame:
@@ -65,14 +56,9 @@ def reinforcing(runs: Runs, k: int) -> dict[str, float]:
     """
     counts = [reinforcement(run.total(), (k,)).isel(k=0) for run in runs.values()]
     stacked = xr.concat(counts, "run", join="exact", combine_attrs="override")
-    total = stacked.sum("train_language").expand_dims(train_language=[_ALL])
-    rate = reinforcement_rate(_as_one_language(total)).isel(test_language=0, train_language=0)
+    total = stacked.sum("train_language").expand_dims(train_language=[ALL])
+    rate = reinforcement_rate(as_one(total)).isel(test_language=0, train_language=0)
     return {str(name): float(found) for name, found in rate.data_vars.items()}
-
-
-def _courses(runs: Runs, k: int) -> dict[int, xr.DataArray]:
-    measure = partial(_top, k=k)
-    return {seed: own_share(alone(run, measure)) for seed, run in runs.items()}
 
 
 def _top(scores: xr.DataArray, k: int) -> xr.DataArray:
@@ -91,17 +77,11 @@ def _together(
     values: Mapping[int, xr.DataArray], bounds: tuple[float, float] = UNBOUNDED
 ) -> xr.Dataset:
     plain = {
-        seed: _as_one_language(found.dropna("test", how="all")).drop_vars(
-            "expected_percent", errors="ignore"
-        )
+        seed: as_one(found.dropna("test", how="all")).drop_vars("expected_percent", errors="ignore")
         for seed, found in values.items()
     }
     with quiet_about_signs():
         return combine_seeds(plain, 0.0, bounds).isel(test_language=0, drop=True)
-
-
-def _as_one_language(values: _Labelled) -> _Labelled:
-    return values.assign_coords(test_language=("test", [_ALL] * values.sizes["test"]))
 
 
 def _is_trained(run: Influence) -> xr.DataArray:

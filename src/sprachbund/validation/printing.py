@@ -6,7 +6,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sprachbund.analysis.removal_noise import ALL
+from sprachbund.analysis.labels import ALL
 from sprachbund.validation.removal import VERDICTS
 
 

@@ -2,15 +2,16 @@
 
 import pandas as pd
 
+from sprachbund.analysis.labels import ALL
 from sprachbund.errors import InfluenceError
 from sprachbund.report import pooled
 from sprachbund.report.dynamics_chart import CROSS, OWN, dynamics_chart
-from sprachbund.report.formatting import decimal, estimate, number, percent
+from sprachbund.report.formatting import decimal, estimate, listing, number, percent
 from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.rows import Row, estimate_of, rows_of
 from sprachbund.report.section import Figure, Folded, Reading, Section
-from sprachbund.report.tables import Table, estimated, matrix
+from sprachbund.report.tables import Table, estimated, marked_estimate, matrix
 
 _ID, _TOPIC = "dynamics", "Dynamics"
 _HEADING = "How reliance on other languages changes during fine-tuning"
@@ -19,6 +20,7 @@ _CAPTIONS = {
     "other languages",
     "running": "The same for the sum over the checkpoints so far, as the total has it",
 }
+_RISES, _FALLS, _NONE = "rises", "falls", "no change is shown"
 _LEARNING = {
     "accuracy_percent": ("Accuracy on the attributed test examples, percent", 1, "%"),
     "loss": ("Loss on the attributed test examples, nats", 3, ""),
@@ -33,6 +35,7 @@ def dynamics(numbers: Numbers) -> Section:
         return Section(_ID, _TOPIC, _HEADING, [text])
     if frame is None:
         return Section(_ID, _TOPIC, _HEADING, [numbers.why_not("dynamics")])
+    changes = _changes(numbers)
     together = pooled.own_share_by_checkpoint(numbers.data.influences, numbers.data.k)
     learned = _learned_together(numbers)
     chart = dynamics_chart(
@@ -45,9 +48,14 @@ def dynamics(numbers: Numbers) -> Section:
         _ID,
         _TOPIC,
         _HEADING,
-        findings=[_change(numbers, together), _meanwhile(learned)],
+        findings=[
+            _change(together, changes),
+            *_at_every_k(changes, numbers.data.k),
+            _meanwhile(learned),
+        ],
         parts=[
             Figure("dynamics", chart),
+            *([_change_table(changes)] if len(set(changes["k"])) > 1 else []),
             Folded(_tables(numbers, frame), "The numbers as tables"),
             Reading(
                 f"The share of the top {numbers.data.k:,} proponents in other languages (blue) and in the "
@@ -66,35 +74,74 @@ def dynamics(numbers: Numbers) -> Section:
     )
 
 
-def _change(numbers: Numbers, together: pd.DataFrame) -> str:
+def _changes(numbers: Numbers) -> pd.DataFrame:
+    """Of all languages together: k, since, epoch, mean, low, high; without rows where there is one checkpoint."""
+    frame = numbers.table("own_share_change")
+    if frame is None:
+        return pd.DataFrame(columns=["k", "since", "epoch", "mean", "low", "high"])
+    return frame[frame["test_language"] == ALL].drop(columns="test_language")
+
+
+def _change(together: pd.DataFrame, changes: pd.DataFrame) -> str:
     rows = rows_of(together)
     first, last = rows[0], rows[-1]
-    verdict = "there is one checkpoint, and so no course"
-    if len(rows) > 1:
-        verdict = _verdict(numbers, 0)
+    at_k = rows_of(changes[changes["k"] == last["k"]])
+    verdict = _verdict(at_k[0]) if at_k else "there is one checkpoint, and so no course"
     # Before training the head is random: what changes first may be the head's doing alone.
-    trained = [position for position, row in enumerate(rows) if row["epoch"] > 0]
-    rest = ""
-    if trained and 0 < trained[0] < len(rows) - 1:
-        rest = f" From {_moment(rows[trained[0]])} on, {_verdict(numbers, trained[0])}."
+    later = at_k if first["epoch"] == 0 else []
+    trained = next((row for row in later if row["epoch"] > 0), None)
+    rest = f" From {_moment(trained)} on, {_verdict(trained)}." if trained else ""
     return (
-        f"The own-language share goes from {estimate_of(first)} at {_moment(first)} to {estimate_of(last)} at "
-        f"{_moment(last)} (chance {percent(last['chance'])}): {verdict}.{rest}"
+        f"The own-language share of the top {last['k']:,} goes from {estimate_of(first)} at {_moment(first)} to "
+        f"{estimate_of(last)} at {_moment(last)} (chance {percent(last['chance'])}): {verdict}.{rest}"
     )
 
 
-def _verdict(numbers: Numbers, since: int) -> str:
-    change = pooled.change_of_own_share(numbers.data.influences, numbers.data.k, since)
+def _verdict(change: Row) -> str:
+    if _direction(change) == _NONE:
+        return f"no change in reliance on other languages is shown ({_points(change)})"
+    return f"reliance on other languages {_direction(change)} by {_points(change)}"
+
+
+def _direction(change: Row) -> str:
+    """Where reliance on other languages goes: against the own-language share."""
     if change["high"] < 0:
-        return f"reliance on other languages rises by {_points(change, -1)}"
-    if change["low"] > 0:
-        return f"reliance on other languages falls by {_points(change, 1)}"
-    return f"no change in reliance on other languages is shown ({_points(change, -1)})"
+        return _RISES
+    return _FALLS if change["low"] > 0 else _NONE
 
 
-def _points(change: dict[str, float], sign: int) -> str:
+def _points(change: Row) -> str:
+    """The change of reliance on other languages; its size, where a direction is shown."""
+    sign = 1 if _direction(change) == _FALLS else -1
     low, high = sorted((sign * change["low"], sign * change["high"]))
     return estimate(sign * change["mean"], low, high, unit=" points")
+
+
+def _at_every_k(changes: pd.DataFrame, k: int) -> list[str]:
+    """What the course is at the other k since the first epoch: a large k holds most of what there is of a label."""
+    trained = changes[(changes["epoch"] > 0) & (changes["k"] != k)]
+    rows = rows_of(trained[trained["since"] == trained["since"].min()])
+    said = []
+    for direction in (_RISES, _FALLS, _NONE):
+        found = [f"at k = {r['k']:,} ({_points(r)})" for r in rows if _direction(r) == direction]
+        if found:
+            subject = "" if direction == _NONE else "reliance on other languages "
+            said.append(f"{subject}{direction} {listing(found)}")
+    return [f"At other k, from {_moment(rows[0])} on: {'; '.join(said)}."] if said else []
+
+
+def _change_table(changes: pd.DataFrame) -> Table:
+    since = {row["since"]: _moment(row) for row in rows_of(changes)}
+    return matrix(
+        "Change of the own-language share of the top k until the last checkpoint, in points, all languages together; "
+        "below 0, reliance on other languages has risen; * the interval excludes 0",
+        changes,
+        ("k", "since"),
+        marked_estimate,
+        (sorted(set(changes["k"])), list(since)),
+        corner="k",
+        label=(lambda k: f"{k:,}", lambda step: f"since {since[step]}"),
+    )
 
 
 def _meanwhile(learned: pd.DataFrame) -> str:
@@ -193,6 +240,5 @@ def _all(numbers: Numbers) -> str:
 
 
 def _moment(row: Row) -> str:
-    if int(row["checkpoint"]) == 0:
-        return "the starting point"
-    return f"epoch {number(round(float(row['epoch']), 2))}"
+    epoch = float(row["epoch"])
+    return "the starting point" if epoch == 0 else f"epoch {number(round(epoch, 2))}"

@@ -5,7 +5,8 @@ import math
 import altair as alt
 import pandas as pd
 
-from sprachbund.analysis.removal_noise import ALL, INFLUENCE, RANDOM
+from sprachbund.analysis.labels import ALL
+from sprachbund.analysis.removal_noise import INFLUENCE, RANDOM
 from sprachbund.report.formatting import (
     decimal,
     listing,
