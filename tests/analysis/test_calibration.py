@@ -10,9 +10,16 @@ import xarray as xr
 from made_up_values import example_values, score_matrix
 from scipy.stats import bootstrap, kstest
 
-from sprachbund.analysis.measures import mass_share, mean_influence, top_shares, top_weights
+from sprachbund.analysis.measures import (
+    mass_share,
+    mass_weights,
+    mean_influence,
+    top_shares,
+    top_weights,
+)
 from sprachbund.analysis.permutation import permutation_test
-from sprachbund.analysis.seeds import combine_seeds
+from sprachbund.analysis.removal_noise import joined
+from sprachbund.analysis.seeds import combine_seeds, percentage_over_runs
 from sprachbund.analysis.statistics import PERCENT, mean_intervals
 
 SIMULATIONS, CLUSTERS = 1000, 25
@@ -87,9 +94,32 @@ def skewed(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, float]:
 )
 def test_intervals_cover_for_skewed_values(kind: str) -> None:
     values, truth = skewed(RNG(2), kind)
-    found = mean_intervals(example_values(values, ("simulation", "test")), (0, np.inf))
-    cover = covered(found, truth)
+    bounds = (0.0, np.inf) if kind.startswith("an exponential") else PERCENT
+    cover = covered(mean_intervals(example_values(values, ("simulation", "test")), bounds), truth)
     assert 93 < cover < 97, f"95% intervals of {kind} cover in {cover}%"
+
+
+@pytest.mark.parametrize("clusters", [10, 15])
+def test_intervals_cover_for_the_few_clusters_of_a_small_study(clusters: int) -> None:
+    shape, dims = (SIMULATIONS, clusters), ("simulation", "test")
+    shares = RNG([12, clusters]).binomial(100, RNG([13, clusters]).beta(0.4, 1.6, size=shape))
+    cover = covered(mean_intervals(example_values(shares.astype(float), dims), PERCENT), 20.0)
+    assert 93 < cover < 98, f"95% intervals of shares cover in {cover}%"
+    scores = RNG([14, clusters]).normal(size=shape)
+    cover = covered(mean_intervals(example_values(scores, dims)), 0.0)
+    assert 93 < cover < 97, f"95% intervals of normal values cover in {cover}%"
+
+
+@pytest.mark.parametrize(("clusters", "most"), [(10, 100), (25, 100), (100, 97)])
+def test_intervals_of_what_is_right_or_wrong_are_never_too_short(
+    clusters: int, most: float
+) -> None:
+    """Accuracy, flips: with few clusters the bound for any distribution decides, which is wide."""
+    for rate in (0.5, 0.8, 0.95):
+        right = RNG([11, clusters]).random((SIMULATIONS, clusters)) < rate
+        values = example_values(100.0 * right, ("simulation", "test"))
+        cover = covered(mean_intervals(values, PERCENT), 100 * rate)
+        assert 93 < cover <= most, f"{rate}: 95% intervals cover in {cover}%"
 
 
 def test_percentile_and_bca_intervals_are_too_short_where_bootstrap_t_is_not() -> None:
@@ -152,6 +182,43 @@ def test_intervals_over_seeds_cover_for_other_tests_and_other_seeds(n_seeds: int
     assert covered(ignoring, 0)[0] < 80, "the deviation between seeds must be contained"
 
 
+def test_intervals_of_a_ratio_cover_for_other_tests_and_other_seeds() -> None:
+    """Reinforcement, say: rates of 20 test examples with 1 to 8 tries each, in three runs that differ."""
+    rng, shape = RNG(15), (3, SIMULATIONS, 20)
+    tries = rng.integers(1, 9, shape)
+    rates = 0.5 + 0.1 * rng.normal(size=shape[1:]) + 0.06 * rng.normal(size=(*shape[:2], 1))
+    made = rng.binomial(tries, rates.clip(0, 1))
+    part, whole = (
+        example_values(counts.astype(float), ("run", "simulation", "test")).assign_coords(
+            run=range(3)
+        )
+        for counts in (made, tries)
+    )
+    cover = covered(percentage_over_runs(part, whole), 50.0)
+    assert 93 < cover < 97, f"95% intervals cover in {cover}%"
+
+
+@pytest.mark.parametrize(("retraining", "n_draws", "n_k"), [(0.0, 5, 1), (0.3, 5, 1), (1.0, 3, 3)])
+def test_intervals_that_contain_the_noise_of_retraining_cover(
+    retraining: float, n_draws: int, n_k: int
+) -> None:
+    """Influence minus a random control, of one retraining each, whose noise moves all test examples together."""
+    rng = RNG([16, n_draws, int(10 * retraining)])
+    tests = rng.normal(size=(SIMULATIONS, CLUSTERS))
+    noise = retraining / CLUSTERS**0.5 * rng.normal(size=(SIMULATIONS, 1))
+    draws = retraining / CLUSTERS**0.5 * rng.normal(size=(SIMULATIONS, n_k, n_draws))
+    difference = example_values(tests + noise, ("simulation", "test"))
+    error = np.sqrt(draws.var(axis=2, ddof=1).mean(axis=1))  # as retraining_error estimates it
+    found = joined(
+        mean_intervals(difference),
+        xr.DataArray(error, dims="simulation").assign_attrs(degrees_of_freedom=(n_draws - 1) * n_k),
+        0.95,
+        (-np.inf, np.inf),
+    )
+    cover = covered(found, 0.0)
+    assert 93 < cover < 97, f"95% intervals cover in {cover}%"
+
+
 @pytest.mark.parametrize("parallel", [True, False])
 def test_p_values_are_uniform_where_no_language_matters(parallel: bool) -> None:
     """Each simulated study is a test language of its own: its scores are independent."""
@@ -166,6 +233,26 @@ def test_p_values_are_uniform_where_no_language_matters(parallel: bool) -> None:
     result = kstest(p_values, "uniform")
     assert result.pvalue > 0.01, f"p-values are not uniform: {result}"
     assert 0.03 < (p_values <= 0.05).mean() < 0.07
+
+
+@pytest.mark.parametrize("n_tests", [1, 10])
+def test_p_values_of_the_tables_hold_their_level(n_tests: int) -> None:
+    """Shares of the top k have ties, which count as being as far off: their p-values may be too large, never too small.
+
+    Those of the mass share are uniform.
+    """
+    values = RNG(17).normal(size=(SIMULATIONS * n_tests, 90))
+    studies = [f"study {i // n_tests}" for i in range(len(values))]
+    items = [str(n // 3) for n in range(90)]
+    scores = score_matrix(values, LANGUAGES * 30, studies, train_item=items)
+    for k in (10, 30):
+        found = permutation_test(top_weights(scores, k), 999)["p_value"]
+        p_values = found.sel(train_language="de").values
+        assert 0.01 < (p_values <= 0.05).mean() < 0.07, f"k = {k}"
+    p_values = (
+        permutation_test(mass_weights(scores), 999)["p_value"].sel(train_language="de").values
+    )
+    assert kstest(p_values, "uniform").pvalue > 0.01
 
 
 def test_labels_that_leave_their_translation_sets_give_p_values_that_are_too_large() -> None:
