@@ -98,8 +98,9 @@ def finetune(
     and, given a corpus for it, accuracy.csv. A finished run is opened and not trained again. Sets
     the global random seeds. Runs of one model can share an `encoder`.
 
-    Raises: RunError if the loss is not finite, the folder holds a run of other settings, or it
-    cannot be written; StudyError if another process trains here; ModelError if the model does not fit.
+    Raises: RunError if the loss is not finite, the folder holds a run of other settings, or a file
+    cannot be written; StudyError if another process trains here or the folder cannot be made;
+    ModelError if the model does not fit.
     """
     folder = Path(folder)
     with writing(folder), only_process(folder):

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sprachbund.errors import StudyError
+from sprachbund.writing import write_problem
 
 
 class FolderLock:
@@ -54,11 +55,12 @@ class FolderLock:
         self._lock.release(force=True)
 
     def remove(self) -> None:
-        """Release the lock and delete its files."""
+        """Release the lock and delete its files, and the folder if nothing else is in it."""
         self._holder.unlink(missing_ok=True)
         self.release()
         with contextlib.suppress(OSError):  # another process may have come in just now
             self._file.unlink(missing_ok=True)
+            self.folder.rmdir()
 
     def _other_process(self) -> str:
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -69,9 +71,15 @@ class FolderLock:
 
 @contextlib.contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder inside. Raises: StudyError if another process has it."""
+    """Hold the lock of a folder inside; see `FolderLock.remove` for what is left of it.
+
+    Raises: StudyError if another process has it, or the folder cannot be written.
+    """
     lock = FolderLock(folder)
-    lock.acquire()
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise StudyError(f"{folder}: {write_problem(folder, error)}") from error
     try:
         yield
     finally:

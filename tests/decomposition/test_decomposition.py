@@ -20,6 +20,7 @@ from sprachbund.decomposition.config import DecompositionConfig
 from sprachbund.decomposition.result import Decomposition
 from sprachbund.errors import InfluenceError, RunError, SprachbundWarning, StudyError
 from sprachbund.finetuning import FinetuningConfig, finetune
+from sprachbund.folder_lock import only_process
 from sprachbund.modeling import ModelConfig
 from sprachbund.runs import Run
 from sprachbund.study import Study
@@ -371,3 +372,13 @@ def test_an_option_that_does_not_exist_is_told_in_one_line(folder):
     assert outcome.status == 2
     (line,) = outcome.errors
     assert "decomposition.checkpoints=first" in line
+
+
+def test_a_second_process_is_turned_away(run, tmp_path):
+    partial = tmp_path / "d.zarr.partial"
+    with (
+        only_process(partial),
+        pytest.raises(StudyError, match="is writing here; wait until it has ended"),
+    ):
+        taken_apart(run, tmp_path / "d.zarr")
+    assert not partial.exists()

@@ -14,6 +14,7 @@ from sprachbund.data.config import DataConfig
 from sprachbund.embedded.model import unpack_model
 from sprachbund.errors import InfluenceError, StudyError
 from sprachbund.finetuning import FinetuningConfig
+from sprachbund.folder_lock import only_process
 from sprachbund.index import Index, IndexConfig, build, build_index
 from sprachbund.modeling import ModelConfig, collate, encode, load_tokenizer
 from sprachbund.runs import Run
@@ -199,3 +200,13 @@ def test_a_folder_without_index_says_how_to_build_one(tmp_path):
 def test_impossible_questions_are_named(index, queries, ask, message):
     with pytest.raises(InfluenceError, match=message):
         ask(index, queries)
+
+
+def test_a_second_process_is_turned_away(run, index, tmp_path):
+    """It would delete the sketches that the first is reading."""
+    with (
+        only_process(tmp_path / "index"),
+        pytest.raises(StudyError, match="is writing here; wait until it has ended"),
+    ):
+        build_index(run, index.train, tmp_path / "index", config=CONFIG, max_length=32)
+    assert not (tmp_path / "index").exists()

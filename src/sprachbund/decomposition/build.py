@@ -17,6 +17,7 @@ from sprachbund.decomposition.config import DecompositionConfig
 from sprachbund.decomposition.pieces import Pieces
 from sprachbund.decomposition.result import FORMAT_VERSION, KIND, Decomposition
 from sprachbund.errors import InfluenceError, RunError, StudyError
+from sprachbund.folder_lock import only_process
 from sprachbund.runs import Checkpoint, Run
 from sprachbund.runs.checkpoint_files import content_fingerprint
 from sprachbund.store.dataset import write_dataset
@@ -43,27 +44,28 @@ def decompose(
     checkpoints and groups are in memory when the result is put together.
 
     Raises: GradientError if a score would be wrong; RunError if there is no checkpoint but the starting point;
-        StudyError if the disk refuses.
+        StudyError if the disk refuses or another process computes it.
     """
     checkpoints = _chosen(run, config)
     about = _about(checkpoints, train, test, attribution, max_length)
     if _is_finished(path, about):
         return Decomposition.open(path)
     pieces = Pieces(path.with_name(path.name + ".partial"))
-    pieces.begin(about)
-    total = PASSES * len(train) * len(checkpoints)
-    for position, checkpoint in enumerate(checkpoints):
+    with only_process(pieces.folder):
+        pieces.begin(about)
+        total = PASSES * len(train) * len(checkpoints)
+        for position, checkpoint in enumerate(checkpoints):
 
-        def report(done: int, before: int = PASSES * len(train) * position) -> None:
-            if on_progress is not None:
-                on_progress(before + done, total)
+            def report(done: int, before: int = PASSES * len(train) * position) -> None:
+                if on_progress is not None:
+                    on_progress(before + done, total)
 
-        if not is_whole(pieces, checkpoint.step, len(train)):
-            examples = Examples.encode(train, test, checkpoint, max_length, attribution)
-            take_apart(pieces, checkpoint, examples, attribution, report)
-        report(PASSES * len(train))
-    dataset = assembled(pieces, checkpoints, train, test, attribution.method)
-    _put_in_place(pieces, dataset.assign_attrs(_attributes(attribution.method, about)), path)
+            if not is_whole(pieces, checkpoint.step, len(train)):
+                examples = Examples.encode(train, test, checkpoint, max_length, attribution)
+                take_apart(pieces, checkpoint, examples, attribution, report)
+            report(PASSES * len(train))
+        dataset = assembled(pieces, checkpoints, train, test, attribution.method)
+        _put_in_place(pieces, dataset.assign_attrs(_attributes(attribution.method, about)), path)
     return Decomposition.open(path)
 
 
@@ -124,6 +126,6 @@ def _put_in_place(pieces: Pieces, dataset: xr.Dataset, path: Path) -> None:
         if path.exists():
             path.rename(pieces.folder / "replaced.zarr")
         aside.rename(path)
-        shutil.rmtree(pieces.folder)
+        pieces.clear()
     except OSError as error:
         raise StudyError(f"{path}: {write_problem(path, error)}") from error

@@ -16,6 +16,7 @@ from sprachbund.writing import write_text, writing
 Array = npt.NDArray[np.float64]
 
 
+_ABOUT = "about.json"
 _SHARD = 512
 
 
@@ -38,7 +39,7 @@ class Pieces:
 
         Raises: StudyError if the disk refuses.
         """
-        path = self.folder / "about.json"
+        path = self.folder / _ABOUT
         text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
         if path.exists() and path.read_text(encoding="utf-8") != text:
             warnings.warn(
@@ -46,8 +47,15 @@ class Pieces:
                 SprachbundWarning,
                 stacklevel=3,
             )
-            shutil.rmtree(self.folder)
+            self.clear()
         write_text(path, text)
+
+    def clear(self) -> None:
+        """Delete all pieces, and what says what they are of."""
+        for entry in self.folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+        (self.folder / _ABOUT).unlink(missing_ok=True)
 
     def layout(self, step: int) -> Path:
         """The names of the groups of parameters at one checkpoint, and the blocks of test positions, JSON."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.data.corpus import Corpus
+from sprachbund.folder_lock import only_process
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.index.config import IndexConfig
 from sprachbund.index.files import Array, IndexFiles, load, save
@@ -47,40 +48,41 @@ def build_index(
 
     Killed at any moment and called again with the same arguments, it computes what is missing.
 
-    Raises: StudyError if the folder holds another index or cannot be written; GradientError if a gradient would be
-        wrong.
+    Raises: StudyError if the folder holds another index, cannot be written, or another process builds it;
+        GradientError if a gradient would be wrong.
     """
-    files = IndexFiles(path)
-    files.write_about(
-        {
-            **config.model_dump(),
-            **(provenance or {}),
-            "max_length": max_length,
-            "train": train.fingerprint(),
-            "checkpoints": [
-                {
-                    "path": str(checkpoint.path.resolve()),
-                    "step": checkpoint.step,
-                    "epoch": checkpoint.epoch,
-                    "learning_rate": checkpoint.learning_rate,
-                    "content": content_fingerprint(checkpoint.path),
-                }
-                for checkpoint in run.checkpoints
-            ],
-        }
-    )
-    train.write(path / "train.jsonl")
-    total = len(run.checkpoints) * len(train)
-    for position, checkpoint in enumerate(run.checkpoints):
+    files, total = IndexFiles(path), len(run.checkpoints) * len(train)
+    made_from = {**config.model_dump(), **(provenance or {}), **_about(run, train, max_length)}
+    with only_process(path):
+        files.write_about(made_from)
+        train.write(path / "train.jsonl")
+        for position, checkpoint in enumerate(run.checkpoints):
 
-        def report(examples: int, before: int = position * len(train)) -> None:
-            if on_progress is not None:
-                on_progress(before + examples, total)
+            def report(examples: int, before: int = position * len(train)) -> None:
+                if on_progress is not None:
+                    on_progress(before + examples, total)
 
-        if not files.is_finished(checkpoint.step):
-            _compress(files, checkpoint, train, config, max_length, report)
-        report(len(train))
+            if not files.is_finished(checkpoint.step):
+                _compress(files, checkpoint, train, config, max_length, report)
+            report(len(train))
     return Index.open(path)
+
+
+def _about(run: Run, train: Corpus, max_length: int) -> dict[str, Any]:
+    return {
+        "max_length": max_length,
+        "train": train.fingerprint(),
+        "checkpoints": [
+            {
+                "path": str(checkpoint.path.resolve()),
+                "step": checkpoint.step,
+                "epoch": checkpoint.epoch,
+                "learning_rate": checkpoint.learning_rate,
+                "content": content_fingerprint(checkpoint.path),
+            }
+            for checkpoint in run.checkpoints
+        ],
+    }
 
 
 def _compress(

@@ -114,8 +114,6 @@ class PartialFolder:
         """Delete the folder and release the lock."""
         self.clear()
         self._lock.remove()
-        with contextlib.suppress(OSError):  # another process may have come in just now
-            self.folder.rmdir()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
