@@ -251,7 +251,7 @@ def test_a_disk_too_small_is_told_before_training(model, tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_told(model, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(
-        StudyError, match="cannot be written: .*file is a file, but must be a folder"
+        StudyError, match=r"cannot be written: .*file is a file, but must be a folder"
     ):
         finetune(model, CONFIG, tiny_corpus(), None, tmp_path / "file" / "run", seed=0)
 
