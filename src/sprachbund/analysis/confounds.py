@@ -152,14 +152,18 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     where the interval of the lift without control contains 1: there is no effect to explain. It has no interval, and
     says little where that lift is near 1: then go by `change`. The lift
     without control is that of the control which `compared_with` names. `change`, `change_low` and `change_high`: the
-    lift after the control less that without, paired by test example and run, with the interval of the difference.
+    lift after the control less that without, paired by test example and run, with the interval of the difference;
+    without one where the control changes too few test examples.
     """
     greatest = max(lift.attrs["greatest_lift"] for lift in lifts.values())
     found = combine_seeds(lifts, _LEVEL_OF_CHANCE, (0.0, greatest))
     compared_with = next(iter(lifts.values()))["compared_with"].values
     with quiet_about_signs():
         changes = {seed: _less_plain(lift) for seed, lift in lifts.items()}
-        change = combine_seeds(changes, 0.0, (-greatest, greatest))
+        change = combine_seeds(changes, 0.0)
+    # Where a control changes few test examples, most resamples have no spread and set no limit on one side or both.
+    limited = np.isfinite(change["low"]) & np.isfinite(change["high"])
+    change = change.assign({name: change[name].where(limited) for name in ("low", "high")})
     found = found.assign(
         change=change["mean"], change_low=change["low"], change_high=change["high"]
     )
