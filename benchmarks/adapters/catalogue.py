@@ -34,6 +34,12 @@ PEERS = (
         "captum",
         "all but Linear layers: embeddings, layer norms; without a word",
     ),
+    Peer(
+        "sprachbund, the last layer's weight alone",
+        "ours:last_weight",
+        "sprachbund",
+        "all but the last layer's weight, as asked",
+    ),
     Peer("captum TracInCPFast", "captum_tracin:fast", "captum", "all but the last layer's weight"),
     Peer(
         "dattri TracIn, proj_type identity",

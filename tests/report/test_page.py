@@ -149,12 +149,17 @@ def test_the_heat_map_equals_the_analysis(page: Element, data: ReportData, sign:
 
 
 def test_the_dynamics_table_equals_the_analysis(page: Element, data: ReportData) -> None:
-    found = cells(page.one("section", id="dynamics").all("table")[0])
+    changes, alone, *_ = page.one("section", id="dynamics").all("table")
+    found = cells(alone)
     expected = own_language_share(data.influences[0], data.k, "proponents")
     assert {row for row, _ in found} == {language_label(tag) for tag in TRAIN}, "no zero-shot rows"
     for tag in TRAIN:
         for epoch, value in enumerate(expected.sel(test_language=tag).values):
             assert found[language_label(tag), f"Epoch {epoch}"].startswith(f"{value:.1f}% [")
+    course = expected.sel(test_language=list(TRAIN)).mean("test_language")
+    change = float(course.isel(checkpoint=-1) - course.isel(checkpoint=0))
+    shown = cells(changes)[str(data.k), "since the starting point"].replace("−", "-")
+    assert float(shown.split(" ")[0]) == pytest.approx(change, abs=0.051)
 
 
 def test_the_accuracy_table_equals_what_was_measured(page: Element, data: ReportData) -> None:
