@@ -2,6 +2,8 @@ import json
 import os
 import pickle
 import zipfile
+from enum import Enum
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,6 +42,30 @@ def test_arguments_are_read_as_the_trainer_wrote_them(tmp_path):
     assert read["lr_scheduler_type"] == "cosine_with_min_lr"
     assert read["lr_scheduler_kwargs"] == {"min_lr": 1e-6}
     assert read["warmup_steps"] == 0.1
+
+
+class ByName(pickle.Pickler):
+    """Pickles members of enumerations as Python 3.11.2 does: by name, not by value."""
+
+    def reducer_override(self, value):
+        if isinstance(value, Enum):
+            return getattr, (type(value), value.name)
+        return NotImplemented
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine_with_min_lr", "reduce_lr_on_plateau"])
+def test_arguments_are_read_whatever_python_wrote_them(tmp_path, kind):
+    kwargs = {"min_lr": 1e-6} if kind == "cosine_with_min_lr" else {}
+    written = TrainingArguments(
+        output_dir=str(tmp_path),
+        lr_scheduler_type=kind,
+        lr_scheduler_kwargs=kwargs,
+        eval_strategy="epoch",
+    )
+    by_name = SimpleNamespace(Pickler=ByName, __name__="pickle")
+    torch.save(written, tmp_path / "training_args.bin", pickle_module=by_name)
+    read = read_arguments(tmp_path)
+    assert (read["lr_scheduler_type"], read["eval_strategy"]) == (kind, "epoch")
 
 
 def test_arguments_of_a_class_of_ones_own_are_read(tmp_path):

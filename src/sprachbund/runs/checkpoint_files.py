@@ -13,10 +13,12 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import trainer_utils
 
 from sprachbund.errors import RunError
 
@@ -167,11 +169,13 @@ def read_arguments(folder: Path) -> dict[str, Any] | None:
         raise RunError(f"{path}: damaged, or not written by a Trainer ({_line(error)})") from error
     if not isinstance(arguments, _Inert):
         raise RunError(f"{path}: does not hold training arguments")
-    return {key: _plain(value) for key, value in arguments.__dict__.items()}
+    return {key: _plain(value) for key, value in vars(arguments).items()}
 
 
 class _Inert:
     """Stands for an object of any class: keeps what it was made from, and does nothing."""
+
+    _name = ""
 
     def __new__(cls, *arguments: Any, **_: Any) -> "_Inert":
         instance = super().__new__(cls)
@@ -190,10 +194,25 @@ class _Inert:
 
 class _InertUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        return dict if (module, name) == ("collections", "OrderedDict") else _Inert
+        if (module, name) == ("collections", "OrderedDict"):
+            return dict
+        if module in ("builtins", "__builtin__") and name == "getattr":
+            return _member
+        return type("_Named", (_Inert,), {"_name": name})
 
     def persistent_load(self, _pid: Any) -> Any:
         return _Inert()
+
+
+def _member(holder: Any, name: Any) -> Any:
+    """The value of an enumeration's member by its name, as Python 3.11.2 pickles it, for one; for all else, a stand-in.
+
+    Looked up in the enumerations of the Trainer alone: the pickle has no say in what is imported.
+    """
+    found = getattr(trainer_utils, getattr(holder, "_name", ""), None)
+    if isinstance(found, type) and issubclass(found, Enum) and name in found.__members__:
+        return found[name].value
+    return _Inert()
 
 
 def _plain(value: Any) -> Any:
