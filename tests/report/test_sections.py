@@ -1,5 +1,6 @@
 """Each section says what the numbers say; the numbers are planted or written by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,15 @@ def test_the_direction_of_the_dynamics_is_that_of_the_numbers(
     assert at_every_k.startswith("At other k, from epoch 1 on: ")
     assert f"{direction} at k = 10 (" in at_every_k
     assert section.findings[2] == "Meanwhile loss goes from 3.00 to 1.00 on the same test examples."
+
+
+def test_without_the_table_of_the_change_no_direction_is_said() -> None:
+    data = planted(0.0)
+    known = Numbers(data).results
+    tables = {name: table for name, table in known.tables.items() if name != "own_share_change"}
+    section = dynamics(Numbers(replace(data, results=replace(known, tables=tables))))
+    assert "the tables do not hold the interval of that change" in section.findings[0]
+    assert len(section.findings) == 2, "nothing of other k, either"
 
 
 def test_translations_among_the_proponents_reinforce() -> None:

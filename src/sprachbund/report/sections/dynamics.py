@@ -86,7 +86,7 @@ def _change(together: pd.DataFrame, changes: pd.DataFrame) -> str:
     rows = rows_of(together)
     first, last = rows[0], rows[-1]
     at_k = rows_of(changes[changes["k"] == last["k"]])
-    verdict = _verdict(at_k[0]) if at_k else "there is one checkpoint, and so no course"
+    verdict = _verdict(at_k[0]) if at_k else _no_verdict(len(rows))
     # Before training the head is random: what changes first may be the head's doing alone.
     later = at_k if first["epoch"] == 0 else []
     trained = next((row for row in later if row["epoch"] > 0), None)
@@ -95,6 +95,12 @@ def _change(together: pd.DataFrame, changes: pd.DataFrame) -> str:
         f"The own-language share of the top {last['k']:,} goes from {estimate_of(first)} at {_moment(first)} to "
         f"{estimate_of(last)} at {_moment(last)} (chance {percent(last['chance'])}): {verdict}.{rest}"
     )
+
+
+def _no_verdict(n_checkpoints: int) -> str:
+    if n_checkpoints == 1:
+        return "there is one checkpoint, and so no course"
+    return "the tables do not hold the interval of that change (`sprachbund analyse` makes it)"
 
 
 def _verdict(change: Row) -> str:
