@@ -86,24 +86,24 @@ class Questions:
         Returns: [scores, relation, checkpoint, test_language], percent; `scores` is "alone" (of
         each checkpoint) or "running" (the weighted sum so far).
         """
-        from sprachbund.analysis import answers
+        from sprachbund.analysis import courses
 
-        return answers.dynamics(self._runs, k, sign)
+        return courses.dynamics(self._runs, k, sign)
 
     def own_share_change(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
         """How far the own-language share has moved by the last checkpoint: [since, test_language], points.
 
         The last language is "all", the test examples of all languages that are trained on.
         """
-        from sprachbund.analysis import answers
+        from sprachbund.analysis import courses
 
-        return answers.own_share_change(self._runs, (k,), sign).sel(k=k, drop=True)
+        return courses.own_share_change(self._runs, (k,), sign).sel(k=k, drop=True)
 
     def learning(self) -> xr.Dataset:
         """Accuracy and loss on the test examples: [measure, checkpoint, test_language]."""
-        from sprachbund.analysis import answers
+        from sprachbund.analysis import courses
 
-        return answers.learning(self._runs)
+        return courses.learning(self._runs)
 
     def reinforcement(self, k: int = 100) -> xr.Dataset:
         """How many proponents from other languages are translations of the own language's.

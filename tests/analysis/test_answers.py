@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sprachbund.analysis import answers
+from sprachbund.analysis import answers, courses
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence
 from synthetic_influence import in_memory
@@ -82,7 +82,7 @@ def test_the_change_of_the_own_share_is_that_of_single_test_examples() -> None:
     train, test = ["en", "de"] * 10, ["en", "ko", "de", "de", "en", "de"]
     values = np.random.default_rng(2).normal(size=(3, 3, 6, 20))  # seed, checkpoint, test, train
     given = {seed: in_memory(values[seed], train, test) for seed in range(3)}
-    found = answers.own_share_change(given, (3, 7))
+    found = courses.own_share_change(given, (3, 7))
     assert found["test_language"].values.tolist() == ["en", "de", "all"], "Korean has no own share"
     assert found["since"].values.tolist() == [0, 10]
     assert found["epoch"].values.tolist() == [0, 1]
@@ -105,7 +105,7 @@ def test_a_change_needs_two_checkpoints_and_an_own_language() -> None:
     korean = in_memory(np.ones((3, 2, 6)), TRAIN, ["ko"] * 2)
     for run in (one, korean):
         with pytest.raises(InfluenceError, match="needs two checkpoints and a test language"):
-            answers.own_share_change({0: run}, (2,))
+            courses.own_share_change({0: run}, (2,))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""The questions of a study, each answered in one call, over all its runs, with intervals.
+"""The questions of a study, each answered in one call, over all its runs, with intervals; see also `courses`.
 
 `runs` are the influence results by the seed of the run; one run alone is `{0: influence}`. Where a
 value is the mean over single test examples, the interval is that of `combine_seeds`: other test
 examples and, with several runs, other seeds.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,22 +13,11 @@ import xarray as xr
 
 from sprachbund.analysis import confounds as controls
 from sprachbund.analysis.decomposed import Decompositions, decomposed_runs
-from sprachbund.analysis.dynamics import (
-    LEARNING_BOUNDS,
-    alone,
-    expected_own_and_cross,
-    learning_values,
-    own_and_cross_values,
-    own_share,
-    running,
-)
-from sprachbund.analysis.labels import as_one
 from sprachbund.analysis.measures import lift as over_chance
 from sprachbund.analysis.measures import (
     mass_share,
     mass_weights,
     mean_influence,
-    top_shares,
     top_weights,
 )
 from sprachbund.analysis.permutation import permutation_test
@@ -45,12 +34,10 @@ from sprachbund.analysis.retrieval import translation_ranks, translation_retriev
 from sprachbund.analysis.seeds import average, check_same_cells, combine_seeds, quiet_about_signs
 from sprachbund.analysis.sharing import example_shares
 from sprachbund.analysis.statistics import PERCENT, UNBOUNDED
-from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence, Sign
 
 Runs = Mapping[int, Influence]
 _CORRELATION = (-1.0, 1.0)
-_POINTS = (-100.0, 100.0)
 
 
 def share(runs: Runs, ks: Sequence[int] = (100,), sign: Sign = "proponents") -> xr.Dataset:
@@ -116,117 +103,27 @@ def mean_score(runs: Runs) -> xr.Dataset:
     Returns: what `combine_seeds` returns, [test_language, train_language], in the method's unit, and these.
     `signs_agree` is of the difference.
     """
-    return _against_overall({seed: mean_influence(run.total()) for seed, run in runs.items()})
+    return against_overall({seed: mean_influence(run.total()) for seed, run in runs.items()})
 
 
-def mean_score_by_checkpoint(runs: Runs) -> xr.Dataset:
-    """`mean_score` in the course of fine-tuning.
-
-    Returns: as `mean_score`, [scores, checkpoint, test_language, train_language]; `scores` and `epoch` as in
-    `by_checkpoint`.
-    Raises: InfluenceError if the runs have other checkpoints.
-    """
-    parts = {name: _against_overall(means) for name, means in _courses(runs, mean_influence)}
-    return _over_checkpoints(runs, parts)
-
-
-def dynamics(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
-    """Own-language against cross-language share of the top k in the course of fine-tuning.
-
-    Returns: what `combine_seeds` returns, [scores, relation, checkpoint, test_language], percent:
-    `scores` is "alone" (each checkpoint's own) or "running" (their weighted sum so far; NaN
-    before the first that counts), `relation` "own" or "cross"; with `expected_percent`
-    [relation, test_language] and `epoch`. A language that was not trained on is NaN.
-    Raises: InfluenceError if the runs have other checkpoints.
-    """
-    measure = partial(_share_of_top, k=k, sign=sign)
-    expected = expected_own_and_cross(measure(next(iter(runs.values())).total()))
-    parts = {
-        name: combine_seeds(
-            {seed: own_and_cross_values(shares) for seed, shares in by_seed.items()},
-            expected,
-            PERCENT,
-        )
-        for name, by_seed in _courses(runs, measure)
+def against_overall(means: Mapping[int, xr.DataArray]) -> xr.Dataset:
+    """What `mean_score` returns, of the mean influence by training language in each run."""
+    overall = {
+        seed: mean.weighted(mean["n_train"]).mean("train_language") for seed, mean in means.items()
     }
-    joined = _over_checkpoints(runs, parts).assign_coords(expected_percent=expected)
-    return joined.assign_attrs(k=k, sign=sign)
-
-
-def own_share_change(
-    runs: Runs, ks: Sequence[int] = (100,), sign: Sign = "proponents"
-) -> xr.Dataset:
-    """How far the own-language share of the top k has moved by the last checkpoint, each checkpoint taken alone.
-
-    Test example by test example, since each earlier checkpoint: what fine-tuning changes from the starting point on,
-    whose head is random, and from any later moment on. Below 0, reliance on other languages has risen (Choenni et al.
-    2023, section 6).
-
-    Returns: what `combine_seeds` returns, [k, since, test_language], percentage points, `since` an optimizer step
-    with its `epoch`; the last language, "all", is all test examples of languages that are trained on.
-    Raises: InfluenceError if k exceeds the number of training examples, there is one checkpoint, or no test language is
-    trained on.
-    """
-    measure = partial(top_shares, ks=tuple(ks), sign=sign)
-    changes = {}
-    for seed, run in runs.items():
-        course = own_share(alone(run, measure)).dropna("test", how="all")
-        if course.sizes["checkpoint"] < 2 or not course.sizes["test"]:
-            raise InfluenceError(
-                "a change of the own-language share needs two checkpoints and a test language that is trained on"
-            )
-        since = course.isel(checkpoint=slice(None, -1))
-        change = course.isel(checkpoint=-1, drop=True) - since.drop_vars(
-            "learning_rate", errors="ignore"
-        )
-        changes[seed] = change.rename(checkpoint="since").transpose("k", "since", "test")
-    plain = {
-        seed: change.drop_vars("expected_percent", errors="ignore")
-        for seed, change in changes.items()
-    }
-    each = combine_seeds(plain, 0.0, _POINTS)
+    difference = combine_seeds(
+        {seed: means[seed] - overall[seed] for seed in means}, 0.0, UNBOUNDED
+    )
     with quiet_about_signs():
-        together = combine_seeds({s: as_one(c) for s, c in plain.items()}, 0.0, _POINTS)
-    return xr.concat([each, together], dim="test_language", combine_attrs="override")
-
-
-def by_checkpoint(
-    runs: Runs,
-    measure: Callable[[xr.DataArray], xr.DataArray],
-    bounds: tuple[float, float] = UNBOUNDED,
-) -> xr.Dataset:
-    """Any measure of a score matrix in the course of fine-tuning, with intervals.
-
-    `measure` takes scores [test, train] and keeps the test examples: `partial(top_shares, ks=(10, 100))`, `mass_share`,
-    `mean_influence`, ... `bounds` are the least and the greatest value that it can have.
-
-    Returns: what `combine_seeds` returns, [scores, checkpoint, ...]: `scores` is "alone" (each checkpoint's own) or
-    "running" (their weighted sum so far; NaN before the first that counts), with `epoch`.
-    Raises: InfluenceError if the runs have other checkpoints.
-    """
-    parts = {}
-    for name, values in _courses(runs, measure):
-        first = next(iter(values.values()))
-        parts[name] = combine_seeds(values, first.coords.get("expected_percent", 0.0), bounds)
-    return _over_checkpoints(runs, parts)
-
-
-def learning(runs: Runs) -> xr.Dataset:
-    """Accuracy and loss on the attributed test examples by checkpoint, with intervals.
-
-    Returns: what `combine_seeds` returns, [measure, checkpoint, test_language]; `measure` is
-    "accuracy_percent" or "loss" (nats).
-    Raises: InfluenceError if the result holds neither predictions nor losses.
-    """
-    by_run = {seed: learning_values(run) for seed, run in runs.items()}
-    names = list(next(iter(by_run.values())))
-    with quiet_about_signs():
-        parts = [
-            combine_seeds({s: v[name] for s, v in by_run.items()}, 0.0, LEARNING_BOUNDS[name])
-            for name in names
-        ]
-    joined = xr.concat(parts, dim="measure", combine_attrs="override", coords="minimal")
-    return joined.assign_coords(measure=names)
+        found = combine_seeds(means, 0.0, UNBOUNDED)
+        expected = combine_seeds(overall, 0.0, UNBOUNDED)["mean"]
+    return found.assign(
+        expected=expected,
+        difference=difference["mean"],
+        difference_low=difference["low"],
+        difference_high=difference["high"],
+        signs_agree=difference["signs_agree"],
+    )
 
 
 def reinforcement(runs: Runs, ks: Sequence[int] = (100,)) -> xr.Dataset:
@@ -322,51 +219,11 @@ def relations(runs: Runs, distances: xr.Dataset, k: int = 100) -> xr.Dataset:
     return joined.assign_coords(measure=list(matrices)).assign_attrs(k=k)
 
 
-def _courses(
-    runs: Runs, measure: Callable[[xr.DataArray], xr.DataArray]
-) -> Iterator[tuple[str, dict[int, xr.DataArray]]]:
-    """A measure through the checkpoints, by seed: of the scores "alone", then "running"."""
-    for name, course in {"alone": alone, "running": running}.items():
-        yield name, {seed: course(run, measure) for seed, run in runs.items()}
-
-
-def _against_overall(means: Mapping[int, xr.DataArray]) -> xr.Dataset:
-    """Mean influence by training language beside that of all training examples; see `mean_score`."""
-    overall = {
-        seed: mean.weighted(mean["n_train"]).mean("train_language") for seed, mean in means.items()
-    }
-    difference = combine_seeds(
-        {seed: means[seed] - overall[seed] for seed in means}, 0.0, UNBOUNDED
-    )
-    with quiet_about_signs():
-        found = combine_seeds(means, 0.0, UNBOUNDED)
-        expected = combine_seeds(overall, 0.0, UNBOUNDED)["mean"]
-    return found.assign(
-        expected=expected,
-        difference=difference["mean"],
-        difference_low=difference["low"],
-        difference_high=difference["high"],
-        signs_agree=difference["signs_agree"],
-    )
-
-
-def _over_checkpoints(runs: Runs, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """What was found of the scores alone and of their running sum, along `scores`."""
-    joined = xr.concat(list(parts.values()), dim="scores", join="outer", combine_attrs="override")
-    first = next(iter(runs.values())).dataset
-    epoch = first["epoch"].sel(checkpoint=joined["checkpoint"]).values
-    return joined.assign_coords(scores=list(parts), epoch=("checkpoint", epoch))
-
-
 def _tested(runs: Runs, weights: Callable[[xr.DataArray], xr.DataArray]) -> xr.Dataset:
     """`permutation_test` of what each training example adds, [test, train], averaged over the runs."""
     by_seed = {seed: weights(run.total()) for seed, run in runs.items()}
     check_same_cells(by_seed)
     return permutation_test(average(by_seed))
-
-
-def _share_of_top(scores: xr.DataArray, k: int, sign: Sign) -> xr.DataArray:
-    return top_shares(scores, (k,), sign).isel(k=0, drop=True)
 
 
 def _pooled(

@@ -128,8 +128,9 @@ def lifts_after_controls(
         left_out.append(f"label strata: {error}")
     else:
         left_out += strata.attrs["left_out"]
-        expected.append(_chance(strata))
-        by_label = lift(strata["share_percent"].assign_coords(expected_percent=expected[-1]))
+        by_stratum = _chance(strata)
+        expected.append(by_stratum)
+        by_label = lift(strata["share_percent"].assign_coords(expected_percent=by_stratum))
         lifts |= {str(name): by_label.sel(label=name, drop=True) for name in strata["label"].values}
     parts = [found.drop_vars("expected_percent", errors="ignore") for found in lifts.values()]
     stacked = xr.concat(parts, "control", coords="minimal", compat="override", combine_attrs="drop")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from sprachbund.analysis import answers
+from sprachbund.analysis import answers, courses
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption, guess
 from sprachbund.analysis.labels import ALL
@@ -93,7 +93,7 @@ def mean_influence_tables(runs: Runs) -> list[Table]:
 
 
 def mean_influence_by_checkpoint_tables(runs: Runs) -> list[Table]:
-    found = answers.mean_score_by_checkpoint(runs)
+    found = courses.mean_score_by_checkpoint(runs)
     first = ("scores", "checkpoint", *PAIR)
     what = f"{_mean_influence(runs, 'of each checkpoint alone, of the running sum')} of a training example by language"
     frame = tidy(found, first, ("epoch", *_MEAN_INFLUENCE, "n_train", *COUNTS))
@@ -128,7 +128,7 @@ def _with_test(found: xr.Dataset, tested: xr.Dataset, names: tuple[str, ...]) ->
 
 
 def dynamics_tables(runs: Runs, k: int) -> list[Table]:
-    found = answers.dynamics(runs, k)
+    found = courses.dynamics(runs, k)
     if bool(found["mean"].isnull().all()):
         raise InfluenceError("no test language is trained on, so none has an own-language share")
     first = ("scores", "relation", "checkpoint", "test_language")
@@ -151,7 +151,7 @@ def dynamics_tables(runs: Runs, k: int) -> list[Table]:
 
 
 def own_share_change_tables(runs: Runs, k: int) -> list[Table]:
-    found = answers.own_share_change(runs, usual_ks(runs, k))
+    found = courses.own_share_change(runs, usual_ks(runs, k))
     first = ("k", "since", "test_language")
     what = (
         f"Own-language share of the top k proponents ({named_ks(runs, k)}) at the last checkpoint less that at an "
@@ -172,12 +172,12 @@ def checkpoints_tables(runs: Runs, k: int) -> list[Table]:
     """Every share of the tables above by checkpoint: of the top k for several k, and of the mass."""
     ks, frames, found = usual_ks(runs, k), [], xr.Dataset()
     for sign in SIGNS:
-        found = answers.by_checkpoint(runs, partial(top_shares, ks=ks, sign=sign), PERCENT)
+        found = courses.by_checkpoint(runs, partial(top_shares, ks=ks, sign=sign), PERCENT)
         frames += [
             _by_checkpoint(found.sel(k=one, drop=True), f"share of the top {one}", sign)
             for one in ks
         ]
-        mass = answers.by_checkpoint(runs, partial(mass_share, sign=sign), PERCENT)
+        mass = courses.by_checkpoint(runs, partial(mass_share, sign=sign), PERCENT)
         frames.append(_by_checkpoint(mass, "share of the mass", sign))
     frame = pd.concat(frames, ignore_index=True).dropna(subset="mean")
     what = (
@@ -208,7 +208,7 @@ def _by_checkpoint(found: xr.Dataset, measure: str, sign: str) -> pd.DataFrame:
 
 
 def learning_tables(runs: Runs) -> list[Table]:
-    found = answers.learning(runs)
+    found = courses.learning(runs)
     columns = ("epoch", "mean", "low", "high", "seed_standard_deviation", *COUNTS)
     what = "Accuracy (percent) and loss (nats) on the attributed test examples by checkpoint"
     labels = set(next(iter(runs.values())).dataset["train_label"].values.tolist())

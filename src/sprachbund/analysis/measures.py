@@ -39,6 +39,11 @@ def top_shares(
     return shares_of_ranking(ranking(scores, max(ks), sign), scores["train_language"], ks)
 
 
+def top_share(scores: xr.DataArray, k: int, sign: Sign = "proponents") -> xr.DataArray:
+    """`top_shares` for a single k, [test, train_language]."""
+    return top_shares(scores, (k,), sign).isel(k=0, drop=True)
+
+
 def mass_share(scores: xr.DataArray, sign: Sign = "proponents") -> xr.DataArray:
     """Percentage of each test example's positive influence that each training language holds.
 

@@ -16,11 +16,10 @@ from sprachbund.analysis.interval_tests import interval_p_values
 from sprachbund.analysis.measures import by_test_language
 from sprachbund.analysis.permutation import benjamini_hochberg
 from sprachbund.analysis.seeds import average, combine_seeds, quiet_about_signs
-from sprachbund.analysis.statistics import PERCENT
+from sprachbund.analysis.statistics import PERCENT, POINTS
 from sprachbund.errors import InfluenceError
 
 Correct = Mapping[int, xr.DataArray]
-POINTS = (-100.0, 100.0)
 _LEVEL = 0.95
 _EXAMPLE = ("language", "item", "group", "label")
 _NUMBERS = ("mean", "low", "high", "seed_standard_deviation")

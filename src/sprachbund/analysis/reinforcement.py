@@ -18,6 +18,7 @@ from sprachbund.analysis.labels import example_coords
 from sprachbund.analysis.measures import KS, check_ks, ranking
 from sprachbund.analysis.parallel import Codes, Flags, Parallel, find_translations
 from sprachbund.analysis.seeds import percentage_over_runs
+from sprachbund.analysis.statistics import POINTS
 
 
 def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:
@@ -75,9 +76,7 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     chances = {"": runs["expected_reinforcing"], "_given_labels": runs["expected_given_labels"]}
     for given, drawn in chances.items():
         rates[f"expected{given}_percent"] = percentage_over_runs(drawn, total)
-        rates[f"excess{given}_percent"] = percentage_over_runs(
-            found - drawn, total, (-100.0, 100.0)
-        )
+        rates[f"excess{given}_percent"] = percentage_over_runs(found - drawn, total, POINTS)
     variables = {name: rate["mean"] for name, rate in rates.items()}
     for name, rate in rates.items():
         if not name.startswith("expected"):

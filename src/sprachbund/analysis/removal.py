@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from sprachbund.analysis.interval_tests import interval_p_values
-from sprachbund.analysis.labels import ALL, as_one
+from sprachbund.analysis.labels import ALL
 from sprachbund.analysis.permutation import benjamini_hochberg
 from sprachbund.analysis.removal_noise import (
     INFLUENCE,
@@ -20,11 +20,11 @@ from sprachbund.analysis.removal_noise import (
     joined,
     retraining_error,
 )
-from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
+from sprachbund.analysis.seeds import combine_each_and_all, quiet_about_signs
+from sprachbund.analysis.statistics import POINTS
 
 MEASURES = ("predicted_drop", "label_drop", "flips")
 Of = Literal["language", "example"]
-_BOUNDS = (-100.0, 100.0)
 _LEVEL = 0.95
 _FEWEST_DRAWS = 3  # two say too little, see `joined`
 _DIMS = ("measure", "criterion", "k", "draw", "test")
@@ -91,7 +91,7 @@ def differences(examples: pd.DataFrame, of: Of) -> xr.Dataset:
 
     def interval(level: float) -> xr.Dataset:
         found = _each_and_all(pairs, level)
-        return found if error is None else joined(found, error, level, _BOUNDS)
+        return found if error is None else joined(found, error, level, POINTS)
 
     found = interval(_LEVEL)
     p_value = interval_p_values(found["low"].notnull(), interval)
@@ -120,13 +120,8 @@ def _paired(values: xr.DataArray) -> xr.DataArray:
 
 
 def _each_and_all(values: Mapping[int, xr.DataArray], level: float) -> xr.Dataset:
-    """`combine_seeds` by test language, and of all test examples as one."""
     with quiet_about_signs():
-        each = combine_seeds(values, 0.0, _BOUNDS, level=level)
-        together = combine_seeds(
-            {s: as_one(v) for s, v in values.items()}, 0.0, _BOUNDS, level=level
-        )
-    return xr.concat([each, together], dim="test_language", combine_attrs="override")
+        return combine_each_and_all(values, 0.0, POINTS, level=level)
 
 
 def _noise(by_seed: Mapping[int, xr.DataArray], of: Of) -> tuple[xr.DataArray | None, str]:

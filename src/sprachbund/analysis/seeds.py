@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import t as student_t
 
+from sprachbund.analysis.labels import as_one
 from sprachbund.analysis.measures import by_test_language
 from sprachbund.analysis.statistics import (
     PERCENT,
@@ -98,6 +99,22 @@ def combine_seeds(
         seed_standard_deviation=means.std("run", ddof=1) if len(seeds) > 1 else mean * np.nan,
         signs_agree=agree.drop_vars("expected_percent", errors="ignore"),
     ).assign_attrs(n_seeds=len(seeds))
+
+
+def combine_each_and_all(
+    values: Mapping[int, xr.DataArray],
+    chance: float,
+    bounds: tuple[float, float] = UNBOUNDED,
+    *,
+    level: float = 0.95,
+) -> xr.Dataset:
+    """`combine_seeds` by test language, and, as the last language "all", of all test examples as one."""
+    each = combine_seeds(values, chance, bounds, level=level)
+    with quiet_about_signs():
+        together = combine_seeds(
+            {seed: as_one(found) for seed, found in values.items()}, chance, bounds, level=level
+        )
+    return xr.concat([each, together], dim="test_language", combine_attrs="override")
 
 
 def join_seeds(

@@ -24,6 +24,8 @@ from sprachbund.analysis.labels import in_order, language_coords, language_dims
 Array = npt.NDArray[np.float64]
 UNBOUNDED = (-np.inf, np.inf)
 PERCENT = (0.0, 100.0)
+POINTS = (-100.0, 100.0)
+"""Of a difference of percentages."""
 _CELLS_AT_ONCE = 512
 # What is below this fraction of the largest value is rounding, not spread.
 _ROUNDING = 1e-9

@@ -13,7 +13,7 @@ import xarray as xr
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.dynamics import LEARNING_BOUNDS, alone, learning_values, own_share
 from sprachbund.analysis.labels import ALL, as_one
-from sprachbund.analysis.measures import top_shares
+from sprachbund.analysis.measures import top_share
 from sprachbund.analysis.reinforcement import reinforcement, reinforcement_rate
 from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
 from sprachbund.analysis.sharing import example_shares
@@ -29,7 +29,7 @@ def own_share_by_k(runs: Runs, ks: list[int], sign: Sign) -> pd.DataFrame:
 
 def own_share_by_checkpoint(runs: Runs, k: int) -> pd.DataFrame:
     """The same of the proponents of each checkpoint alone: k, checkpoint, epoch, mean, low, ..."""
-    measure = partial(_top, k=k)
+    measure = partial(top_share, k=k)
     courses = {seed: own_share(alone(run, measure)) for seed, run in runs.items()}
     return _frame(courses, "checkpoint").assign(k=k)
 
@@ -59,10 +59,6 @@ def reinforcing(runs: Runs, k: int) -> dict[str, float]:
     total = stacked.sum("train_language").expand_dims(train_language=[ALL])
     rate = reinforcement_rate(as_one(total)).isel(test_language=0, train_language=0)
     return {str(name): float(found) for name, found in rate.data_vars.items()}
-
-
-def _top(scores: xr.DataArray, k: int) -> xr.DataArray:
-    return top_shares(scores, (k,)).isel(k=0, drop=True)
 
 
 def _frame(values: Mapping[int, xr.DataArray], along: str) -> pd.DataFrame:
