@@ -1,13 +1,21 @@
-"""Products with few columns, of a bank or of queries: a shape that BLAS does at half of its speed."""
+"""Products that oneDNN does faster than the BLAS behind torch's own operators: skinny ones, and linear maps in float32.
+
+Which is faster was measured on one thread of an AMD EPYC (docs/performance.md); the numbers are the same to rounding.
+"""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-# Measured on one thread: for 32 rows of 65,536 or 122,880 and up to 32 columns, oneDNN does 46 to 70 GFLOP/s where MKL
-# does 6 to 38; from 64 columns on they are equal. Both gain a quarter by full vectors (128 columns against 125). For
-# 200,000 rows of 512, an index, and 4 to 16 columns, oneDNN takes half the time.
+# For 32 rows of 65,536 or 122,880 and up to 32 columns, a bank's, oneDNN does 46 to 70 GFLOP/s where MKL does 6 to 38;
+# from 64 columns on they are equal. Both gain a quarter by full vectors (128 columns against 125). For 200,000 rows of
+# 512, an index, and 4 to 16 columns, oneDNN takes half the time.
 _VECTOR = 8
 _MOST_COLUMNS_FOR_ONEDNN = 64
+# A linear map of 2,048 tokens and more takes oneDNN 0.75 to 0.98 of the time: torch writes the bias out for every token
+# first. For fewer they are equal. With the transposed weight, read in place, oneDNN is faster only while it fits a core's cache.
+_FEWEST_MULTIPLICATIONS_FOR_ONEDNN = 2**25
+_LARGEST_TRANSPOSED_FOR_ONEDNN = 2**18
 _SINGLE = torch.float32
 
 
@@ -18,29 +26,53 @@ def padded_columns(size: int) -> int:
 
 def product(rows_BK: Tensor, columns_KM: Tensor) -> Tensor:
     """rows @ columns."""
-    suits = _is_for_onednn(rows_BK, columns_KM)
-    return _by_onednn(rows_BK, columns_KM) if suits else rows_BK @ columns_KM
+    suits = _are_few_columns(rows_BK, columns_KM)
+    return _by_onednn(rows_BK, columns_KM.T) if suits else rows_BK @ columns_KM
 
 
 def add_product(target_BM: Tensor, rows_BK: Tensor, columns_KM: Tensor) -> None:
     """Add rows @ columns to the target, in place."""
-    if _is_for_onednn(rows_BK, columns_KM):
-        target_BM += _by_onednn(rows_BK, columns_KM)
+    if _are_few_columns(rows_BK, columns_KM):
+        target_BM += _by_onednn(rows_BK, columns_KM.T)
     else:
         target_BM.addmm_(rows_BK, columns_KM)
 
 
-def _by_onednn(rows_BK: Tensor, columns_KM: Tensor) -> Tensor:
+def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    """x W^T + b over the last axis, without gradient."""
+    if _is_much(x, weight_OI) and (bias_O is None or bias_O.dtype == _SINGLE):
+        return _by_onednn(x, weight_OI, bias_O)
+    return F.linear(x, weight_OI, bias_O)
+
+
+def through_linear(g: Tensor, weight_OI: Tensor) -> Tensor:
+    """g W over the last axis: the gradient of a linear map's input, from its output's."""
+    if _is_much(g, weight_OI) and weight_OI.numel() <= _LARGEST_TRANSPOSED_FOR_ONEDNN:
+        return _by_onednn(g, weight_OI.T)
+    return g @ weight_OI
+
+
+def _by_onednn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     # The operator that compiled models call: nothing public reaches oneDNN's product for float32.
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows_BK, columns_KM.T, None, "none", [], "")
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return found
 
 
-def _is_for_onednn(rows_BK: Tensor, columns_KM: Tensor) -> bool:
+def _are_few_columns(rows_BK: Tensor, columns_KM: Tensor) -> bool:
+    return 1 < columns_KM.shape[1] <= _MOST_COLUMNS_FOR_ONEDNN and _suit_onednn(rows_BK, columns_KM)
+
+
+def _is_much(rows: Tensor, weight: Tensor) -> bool:
+    multiplications = rows.numel() // max(rows.shape[-1], 1) * weight.numel()
+    return multiplications >= _FEWEST_MULTIPLICATIONS_FOR_ONEDNN and _suit_onednn(rows, weight)
+
+
+def _suit_onednn(rows: Tensor, weight: Tensor) -> bool:
     return (
-        1 < columns_KM.shape[1] <= _MOST_COLUMNS_FOR_ONEDNN
-        and rows_BK.dtype == columns_KM.dtype == _SINGLE
-        and rows_BK.device.type == "cpu"
+        rows.dtype == weight.dtype == _SINGLE
+        and rows.device.type == weight.device.type == "cpu"
+        and not torch.overrides.has_torch_function((rows, weight))  # a quantised weight, say
+        and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

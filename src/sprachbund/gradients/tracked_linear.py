@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sprachbund.gradients.products import linear, through_linear
 from sprachbund.gradients.rules import by_token, take, tokens_with_gradient
 
 OnFactors = Callable[[Tensor, Tensor], None]
@@ -36,7 +36,7 @@ class TrackedLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(input)
         ctx.module, ctx.size, ctx.on_factors = module, size, on_factors
-        return F.linear(input, module.weight, module.bias)
+        return linear(input, module.weight, module.bias)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None, None, None, None]:
@@ -46,12 +46,12 @@ class TrackedLinear(torch.autograd.Function):
         kept_BL = tokens_with_gradient(g_BTO)
         if kept_BL is None:
             ctx.on_factors(x_BTI, g_BTO)
-            return _if_needed(ctx, lambda: grad_output @ ctx.module.weight)
+            return _if_needed(ctx, lambda: through_linear(grad_output, ctx.module.weight))
         kept_g = take(g_BTO, kept_BL)
         ctx.on_factors(take(x_BTI, kept_BL), kept_g)
 
         def scattered() -> Tensor:
-            products = kept_g @ ctx.module.weight
+            products = through_linear(kept_g, ctx.module.weight)
             index = kept_BL[:, :, None].expand_as(products)
             return x_BTI.new_zeros(x_BTI.shape).scatter_(1, index, products).view(input.shape)
 
