@@ -12,7 +12,7 @@ from transformers import AlbertConfig, AutoModelForSequenceClassification
 import builders
 import oracle
 from sprachbund.errors import GradientError, SprachbundWarning
-from sprachbund.gradients.pairwise import pairwise_influence
+from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
 
 TRAIN, TEST = builders.examples(9, seed=1), builders.examples(5, seed=2)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -293,8 +293,36 @@ def test_a_vanishing_gradient_has_cosine_zero_and_a_warning():
     with torch.no_grad():
         model.classifier.out_proj.bias[0] = 1000.0
     rows = [row | {"labels": torch.tensor(0)} for row in TRAIN]
-    with pytest.warns(SprachbundWarning, match="exactly zero"):
+    with pytest.warns(SprachbundWarning, match="is zero"):
         scores = pairwise_influence(
             model, builders.batches(rows, 4), builders.batches(rows, 4), "cosine"
         )
     assert torch.equal(scores, torch.zeros(9, 9))
+
+
+def test_a_gradient_too_small_for_its_precision_has_a_warning():
+    model = builders.xlm_roberta()
+    with torch.no_grad():
+        model.classifier.out_proj.bias[0] = 50.0
+    rows = [row | {"labels": torch.tensor(0)} for row in TRAIN]
+    with pytest.warns(SprachbundWarning, match="a norm below 1e-17"):
+        pairwise_influence(model, builders.batches(rows, 4), builders.batches(rows, 4), "cosine")
+
+
+@pytest.mark.filterwarnings("ignore::sprachbund.errors.SprachbundWarning")
+def test_means_with_a_gradient_that_is_not_finite_are_an_error():
+    """A square root at zero: the loss is finite, its gradient is not."""
+    model = builders.xlm_roberta()
+
+    def loss(model, batch):
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        values = logits.square().sum(1)
+        bad = batch["labels"] == 1
+        return values.masked_scatter(bad, values[bad] + (values[bad] - values[bad]).sqrt())
+
+    between = sorted(range(5), key=lambda n: len(TEST[n]["input_ids"]))[2]  # not in the proof
+    rows = [row | {"labels": torch.tensor(int(n == between))} for n, row in enumerate(TEST)]
+    test = builders.batches(rows, 5)
+    train = builders.batches([row | {"labels": torch.tensor(0)} for row in TRAIN], 4)
+    with pytest.raises(GradientError, match="not finite"):
+        mean_influence(model, train, test, [0, 0, 1, 1, 1], loss=loss)

@@ -3,7 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
+import oracle
+from sprachbund.gradients import products
+from sprachbund.gradients.pairwise import pairwise_influence
 from sprachbund.gradients.products import (
     add_product,
     linear,
@@ -35,15 +39,24 @@ def test_columns_are_padded_to_whole_vectors(size, columns):
     assert padded_columns(size) == columns
 
 
+LAYOUTS = {
+    "as they come": lambda value: value,
+    "every second of the last axis": lambda value: value.repeat_interleave(2, -1)[..., ::2],
+    "a column first": lambda value: value.mT.contiguous().mT if value.dim() > 1 else value,
+    "after others": lambda value: torch.cat([value, value])[len(value) :],
+}
+
+
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("tokens", "columns", "rows"),
-    [(3, 8, 5), (2048, 256, 256), (700, 96, 600), (600, 768, 1024), (4, 4096, 4096)],
+    [(3, 8, 5), (1024, 256, 256), (700, 96, 600), (1024, 320, 1024), (512, 256, 96)],
 )
-def test_linear_maps_and_their_gradients_by_either_library(tokens, columns, rows, bias):
+def test_linear_maps_and_their_gradients_by_either_library(tokens, columns, rows, bias, layout):
     generator = torch.Generator().manual_seed(tokens)
     x, g, weight, offset = (
-        torch.randn(*shape, generator=generator)
+        LAYOUTS[layout](torch.randn(*shape, generator=generator))
         for shape in ((2, tokens, columns), (2, tokens, rows), (rows, columns), (rows,))
     )
     expected = F.linear(x.double(), weight.double(), offset.double() if bias else None)
@@ -55,20 +68,73 @@ def test_linear_maps_and_their_gradients_by_either_library(tokens, columns, rows
     assert float((found - expected).norm() / expected.norm()) < 1e-6
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """How often oneDNN was asked."""
+    made, by_onednn = [], products._by_onednn
+
+    def noted(*arguments):
+        made.append(arguments)
+        return by_onednn(*arguments)
+
+    monkeypatch.setattr(products, "_by_onednn", noted)
+    return made
+
+
+def test_whole_numbers_of_blocks_of_tokens_go_to_onednn_and_no_others(calls):
+    weight = torch.randn(256, 256)
+    for tokens, expected in ((1024, 2), (1023, 0), (3072, 2), (0, 0)):
+        calls.clear()
+        assert linear(torch.randn(tokens, 256), weight, None).shape == (tokens, 256)
+        assert through_linear(torch.randn(tokens, 256), weight).shape == (tokens, 256)
+        assert len(calls) == expected
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_a_linear_map_keeps_its_type(dtype):
+def test_other_types_stay_with_torch(dtype, calls):
     x, weight = torch.randn(4096, 256).to(dtype), torch.randn(256, 256).to(dtype)
     assert linear(x, weight, None).dtype == through_linear(x, weight).dtype == dtype
     assert torch.equal(linear(x, weight, None), F.linear(x, weight))
+    assert not calls
 
 
-def test_a_linear_map_follows_autocast():
-    x, weight = torch.randn(4096, 256), torch.randn(256, 256)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert linear(x, weight, None).dtype == torch.bfloat16
+class OwnWays(Tensor):
+    """A weight with operators of its own, as quantised ones have."""
 
 
-def test_a_linear_map_of_no_tokens():
-    weight = torch.randn(256, 256)
-    assert linear(torch.zeros(0, 256), weight, None).shape == (0, 256)
-    assert through_linear(torch.zeros(0, 256), weight).shape == (0, 256)
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_weights_of_other_kinds_stay_with_torch(calls):
+    x = torch.randn(1024, 16)
+    linear(x, torch.randn(8, 16).as_subclass(OwnWays), None)
+    linear(x, torch.eye(16).to_sparse(), None)
+    with torch.backends.mkldnn.flags(enabled=False):
+        linear(x, torch.randn(8, 16), None)
+    assert not calls
+
+
+@pytest.mark.parametrize("bias", [torch.randn(256)[::2], torch.randn(1).expand(128)])
+def test_scores_with_a_bias_that_is_strided_in_memory(bias, calls):
+    """Against autograd example by example, where oneDNN would read the wrong numbers."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 3))
+    model[0].bias = nn.Parameter(bias)
+
+    def loss(model, batch):
+        logits = model(batch["x"]).mean(1)
+        return F.cross_entropy(logits, batch["labels"], reduction="none")
+
+    def batch(size):
+        return {"x": torch.randn(size, 256, 64), "labels": torch.randint(0, 3, (size,))}
+
+    train, test = [batch(8)], [batch(4)]
+    found = pairwise_influence(model, train, test, loss=loss)
+    assert calls  # the second linear map's bias is as usual
+
+    def gradients(batch):
+        each = [
+            {name: value[[row]] for name, value in batch.items()} for row in range(len(batch["x"]))
+        ]
+        parts = [torch.autograd.grad(loss(model, one)[0], list(model.parameters())) for one in each]
+        return torch.stack([torch.cat([part.flatten() for part in one]).double() for one in parts])
+
+    assert oracle.relative_error(found, gradients(test[0]) @ gradients(train[0]).T) < 1e-5

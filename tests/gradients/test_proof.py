@@ -2,9 +2,11 @@
 
 import warnings
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import builders
@@ -293,3 +295,50 @@ def test_nan_weights_are_an_error():
         model.classifier.out_proj.weight[0, 0] = torch.nan
     with pytest.raises(GradientError, match="nan"):
         pairwise_influence(model, builders.batches(TRAIN, 4), builders.batches(TEST, 5))
+
+
+class GatheredTokens(nn.Module):
+    """One linear map serves the tokens with small ids only, wherever in the batch they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(100, 8)
+        self.expert = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, input_ids, labels, attention_mask):
+        hidden = self.embedding(input_ids)
+        chosen = input_ids < 50
+        hidden = hidden.masked_scatter(chosen[..., None], self.expert(hidden[chosen]).tanh())
+        logits = self.head(hidden.mean(1))
+        return SimpleNamespace(logits=logits, loss=F.cross_entropy(logits, labels))
+
+
+def test_tokens_gathered_from_the_batch_are_not_given_to_the_wrong_example():
+    """All tokens in the first batch, three of one example and one of the other in the second: also two for each."""
+    torch.manual_seed(0)
+    model = GatheredTokens().double()
+
+    def batch(*ids):
+        whole = torch.tensor(ids)
+        return {
+            "input_ids": whole,
+            "labels": torch.tensor([0, 1]),
+            "attention_mask": torch.ones_like(whole),
+        }
+
+    first = batch([1, 2, 3, 4], [5, 6, 7, 8])
+    with pytest.raises(GradientError, match=r"expert\.weight"):
+        pairwise_influence(model, [first, batch([1, 2, 3, 70], [4, 60, 60, 60])], [first])
+    train = [first, batch([1, 2, 70, 70], [4, 5, 60, 60])]
+    found = pairwise_influence(model, train, [first])
+    assert oracle.relative_error(found, oracle.influence(model, train, [first])) < 1e-10
+
+
+def test_autocast_is_refused_with_a_remedy():
+    batches = builders.batches(TRAIN, 4)
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(GradientError, match="leave autocast off"),
+    ):
+        pairwise_influence(builders.xlm_roberta(), batches, batches)

@@ -13,7 +13,8 @@ class Call:
     """One call of `module` in a batch of `batch_size` examples.
 
     `rows` is the length of the first axis of the input: the batch size, or a multiple of it where the model has folded
-    tokens into that axis, as mixtures of experts do. The rules' proof finds out where this reading is wrong.
+    tokens into that axis, as mixtures of experts do. The proof finds out where this reading is wrong, on every batch
+    anew where the multiple is not the number of an example's tokens.
     """
 
     module: nn.Module

@@ -4,8 +4,9 @@ Parameters are frozen while hooks are in place, so only the gradients of activat
 each module's per-example gradient takes the place of its weight gradient.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.hooks import RemovableHandle
 
+from sprachbund.errors import GradientError
 from sprachbund.gradients.calls import Call, tensors
 from sprachbund.gradients.local import (
     LocalRule,
@@ -24,6 +26,7 @@ from sprachbund.gradients.local import (
     UnsuitedError,
     rule_for,
 )
+from sprachbund.gradients.losses import Batch, batch_size
 from sprachbund.gradients.parameters import owners
 from sprachbund.gradients.per_example import PerExampleGradient, merge
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule, Rule
@@ -80,10 +83,16 @@ class _Pass:
 
     batch_size: int
     consume: Consumer
+    tokens: Set[int]
     expected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
     not_per_example: set[str] = field(default_factory=set)
+    is_irregular: bool = False
     hooks: list[RemovableHandle] = field(default_factory=list)
+
+    def note_rows(self, rows: int) -> None:
+        """Rows that are neither an example's nor its tokens' may have been gathered from anywhere in the batch."""
+        self.is_irregular |= rows != self.batch_size and rows // self.batch_size not in self.tokens
 
     def add(self, name: str, gradient: PerExampleGradient) -> None:
         self.arrived[name].append(gradient)
@@ -121,13 +130,14 @@ class Capture:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def passing(self, batch_size: int, consume: Consumer, losses: Callable[[], Tensor]) -> Tensor:
+    def passing(self, batch: Batch, consume: Consumer, losses: Callable[[], Tensor]) -> Tensor:
         """Run `losses()` -> [B] and its backward; hand over each parameter's gradient once whole.
 
         Returns the losses, detached. `consume` is called at most once for each parameter; a parameter that the loss
-        does not reach is never handed over. `misshapen` names those that were not batch first.
+        does not reach is never handed over. `misshapen` names those that were not batch first; `is_irregular` tells
+        that a module got neither one row nor all tokens of each example: this batch needs a proof of its own.
         """
-        current = self._pass = _Pass(batch_size, consume)
+        current = self._pass = _Pass(batch_size(batch), consume, _tokens_of_an_example(batch))
         try:
             with torch.enable_grad():
                 value = losses()
@@ -135,6 +145,7 @@ class Capture:
                     torch.autograd.backward(value.sum())
             current.finish()
             self.misshapen = frozenset(current.not_per_example)
+            self.is_irregular = current.is_irregular
         finally:
             self._pass = None
             for hook in current.hooks:  # one on several tensors would keep their graph alive
@@ -162,6 +173,8 @@ class Capture:
         if not _is_by_example(input, [input], current.batch_size):
             current.not_per_example.update(site.names.values())
             return F.linear(input, module.weight, module.bias)
+        _refuse_autocast(input)
+        current.note_rows(input.shape[0])
         for name in site.names.values():
             current.expected[name] += 1
 
@@ -197,6 +210,8 @@ class Capture:
         if input is None or not _is_by_example(input, results, size):
             current.not_per_example.update(site.names.values())
             return None
+        _refuse_autocast(input)
+        current.note_rows(input.shape[0])
         call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, _watchable, output)
@@ -235,6 +250,23 @@ class Capture:
             current.not_per_example.update(site.names.values())
         finally:
             self._pass = current
+
+
+def _tokens_of_an_example(batch: Batch) -> frozenset[int]:
+    """How many tokens an example of the batch may have: those of a text, or of all of its texts (multiple choice)."""
+    return frozenset(
+        math.prod(value.shape[1:stop])
+        for value in batch.values()
+        for stop in range(2, value.dim() + 1)
+    )
+
+
+def _refuse_autocast(input: Tensor) -> None:
+    if torch.is_autocast_enabled(input.device.type):
+        raise GradientError(
+            "the model runs under autocast, in which weights and gradients have types of their own: leave autocast "
+            "off, or load the model in bfloat16"
+        )
 
 
 def _is_differentiable(leaf: object) -> bool:

@@ -119,8 +119,10 @@ class GradientEngine:
         losses = self._pass(batch, note)
         if self._capture.misshapen:
             raise GradientError(_unprovable(self._capture.misshapen))
-        if reached:
-            # An expert or adapter that earlier batches never reached: its turn to be proven.
+        is_irregular = self._capture.is_irregular and batch_size(batch) > 1
+        if reached or is_irregular:
+            # An expert or adapter that earlier batches never reached, or one that got a selection of the tokens,
+            # which may come from any example: its turn to be proven.
             self._prove_again(batch if batch_size(batch) > 1 else few_of(batch), proven_here)
             proven_here |= reached
         return losses
@@ -138,9 +140,7 @@ class GradientEngine:
         return {name: p for name, p in self.selection.parameters.items() if name in wanted}
 
     def _pass(self, batch: Batch, consume: Consumer) -> Tensor:
-        losses = self._capture.passing(
-            batch_size(batch), consume, lambda: self._checked_loss(batch)
-        )
+        losses = self._capture.passing(batch, consume, lambda: self._checked_loss(batch))
         rest = self._parameters(self._by_autograd)
         tables = self.selection.tables
         for name, gradient in gradients_one_by_one(
@@ -204,9 +204,7 @@ class GradientEngine:
         expected = gradient_of_sum(self._checked_loss, batch, captured, weight_B)
         comparison = Comparison(expected, weight_B)
         del expected
-        self._capture.passing(
-            batch_size(batch), comparison.take_away, lambda: self._checked_loss(batch)
-        )
+        self._capture.passing(batch, comparison.take_away, lambda: self._checked_loss(batch))
         comparison.finish()
         wrong = comparison.wrong | self._capture.misshapen
         proven |= comparison.found - wrong

@@ -5,7 +5,7 @@ Which is faster was measured on one thread of an AMD EPYC (docs/performance.md);
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 # For 32 rows of 65,536 or 122,880 and up to 32 columns, a bank's, oneDNN does 46 to 70 GFLOP/s where MKL does 6 to 38;
 # from 64 columns on they are equal. Both gain a quarter by full vectors (128 columns against 125). For 200,000 rows of
@@ -13,8 +13,9 @@ from torch import Tensor
 _VECTOR = 8
 _MOST_COLUMNS_FOR_ONEDNN = 64
 # A linear map of 2,048 tokens and more takes oneDNN 0.75 to 0.98 of the time: torch writes the bias out for every token
-# first. For fewer they are equal. With the transposed weight, read in place, oneDNN is faster only while it fits a core's cache.
-_FEWEST_MULTIPLICATIONS_FOR_ONEDNN = 2**25
+# first. For fewer they are equal. With the transposed weight, read in place, oneDNN is faster only while it fits a
+# core's cache. It keeps megabytes for every number of tokens that it has met, so that it gets round numbers alone.
+_TOKENS_FOR_ONEDNN = 1024
 _LARGEST_TRANSPOSED_FOR_ONEDNN = 2**18
 _SINGLE = torch.float32
 
@@ -40,14 +41,14 @@ def add_product(target_BM: Tensor, rows_BK: Tensor, columns_KM: Tensor) -> None:
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     """x W^T + b over the last axis, without gradient."""
-    if _is_much(x, weight_OI) and (bias_O is None or bias_O.dtype == _SINGLE):
+    if _are_round_tokens(x, weight_OI) and (bias_O is None or _is_plain(bias_O)):
         return _by_onednn(x, weight_OI, bias_O)
     return F.linear(x, weight_OI, bias_O)
 
 
 def through_linear(g: Tensor, weight_OI: Tensor) -> Tensor:
     """g W over the last axis: the gradient of a linear map's input, from its output's."""
-    if _is_much(g, weight_OI) and weight_OI.numel() <= _LARGEST_TRANSPOSED_FOR_ONEDNN:
+    if _are_round_tokens(g, weight_OI) and weight_OI.numel() <= _LARGEST_TRANSPOSED_FOR_ONEDNN:
         return _by_onednn(g, weight_OI.T)
     return g @ weight_OI
 
@@ -62,17 +63,32 @@ def _are_few_columns(rows_BK: Tensor, columns_KM: Tensor) -> bool:
     return 1 < columns_KM.shape[1] <= _MOST_COLUMNS_FOR_ONEDNN and _suit_onednn(rows_BK, columns_KM)
 
 
-def _is_much(rows: Tensor, weight: Tensor) -> bool:
-    multiplications = rows.numel() // max(rows.shape[-1], 1) * weight.numel()
-    return multiplications >= _FEWEST_MULTIPLICATIONS_FOR_ONEDNN and _suit_onednn(rows, weight)
+def _are_round_tokens(rows: Tensor, weight: Tensor) -> bool:
+    tokens = rows.shape[:-1].numel()
+    return tokens > 0 and tokens % _TOKENS_FOR_ONEDNN == 0 and _suit_onednn(rows, weight)
 
 
 def _suit_onednn(rows: Tensor, weight: Tensor) -> bool:
     return (
-        rows.dtype == weight.dtype == _SINGLE
-        and rows.device.type == weight.device.type == "cpu"
-        and not torch.overrides.has_torch_function((rows, weight))  # a quantised weight, say
+        _is_single_here(rows)
+        and _is_single_here(weight)
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and bool(torch.backends.mkldnn.enabled)
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def _is_plain(bias: Tensor) -> bool:
+    """oneDNN reads a bias without its strides."""
+    return bias.dim() == 1 and bias.is_contiguous() and _is_single_here(bias)
+
+
+def _is_single_here(value: Tensor) -> bool:
+    """Whether these are float32 numbers in ordinary memory: not sparse, not quantised, no subclass."""
+    return (
+        value.dtype == _SINGLE
+        and value.device.type == "cpu"
+        and value.layout == torch.strided
+        and type(value) in (Tensor, nn.Parameter)
     )

@@ -94,8 +94,9 @@ def fill_means(
     for batch in batches:
         span = slice(start, start + batch_size(batch))
         placement = Means(group_M[span].to(engine.device), weight_M[span].to(engine.device))
-        ignored = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
-        engine.per_example(batch, bank.adding(placement, ignored))
+        squared_norm_B = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
+        engine.per_example(batch, bank.adding(placement, squared_norm_B))
+        check_norms(squared_norm_B, "test")
         start = span.stop
     bank.settle()
     return bank

@@ -7,16 +7,26 @@ from torch import Tensor
 
 from sprachbund.errors import SprachbundWarning
 
+_TINY = 1e-17
+
 
 def cosine(dot_MN: Tensor, test_norm_M: Tensor, train_norm_N: Tensor) -> Tensor:
-    """Gradient cosine [M, N]; 0, with a warning, for an example whose gradient vanishes."""
+    """Gradient cosine [M, N]; 0 for an example whose gradient vanishes. Warns where one does, or nearly."""
     for kind, norm in (("test", test_norm_M), ("training", train_norm_N)):
         vanishing = int((norm == 0).sum())
         if vanishing:
             warnings.warn(
-                f"the gradient of {vanishing} of {len(norm)} {kind} examples is exactly zero: the model fits them "
+                f"the gradient of {vanishing} of {len(norm)} {kind} examples is zero: the model fits them "
                 "perfectly in this precision. Their cosine is undefined and set to 0; use an earlier checkpoint or "
                 "float64 to compare them",
+                SprachbundWarning,
+                stacklevel=3,
+            )
+        tiny = int(((norm > 0) & (norm < _TINY)).sum())
+        if tiny:
+            warnings.warn(
+                f"the gradient of {tiny} of {len(norm)} {kind} examples has a norm below {_TINY}: in float32 the "
+                "squares of such numbers vanish, and its cosines are inexact; use an earlier checkpoint or float64",
                 SprachbundWarning,
                 stacklevel=3,
             )
