@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from equal_scores import mean_count, possible_tops
 from made_up_values import score_matrix
 from scipy.stats import spearmanr
 from statsmodels.api import OLS, add_constant
@@ -44,17 +45,16 @@ def test_shares_by_label_are_those_of_a_ranking_of_these_examples_alone(sign: st
     matrix, k = normal(), 6  # of 60: a tenth, also of those with a label
     found = share_by_label(matrix, k, sign)  # type: ignore[arg-type]
     labels = matrix["train_label"].values
-    direction = -1 if sign == "proponents" else 1
     for m in range(len(TEST)):
         own = matrix["test_label"].values[m]
         for name, chosen in (("same label", labels == own), ("another label", labels != own)):
             (allowed,) = np.nonzero(chosen)
             tenth = round(len(allowed) / 10)
-            first = sorted(allowed, key=lambda n: (direction * matrix.values[m, n], n))[:tenth]
+            tops = possible_tops(matrix.values[m, allowed], tenth, sign)
             row = found.sel(label=name).isel(test=m)
             for language in ("en", "de", "fr"):
                 cell = row.sel(train_language=language)
-                count = sum(TRAIN[n] == language for n in first)
+                count = mean_count(tops, [TRAIN[n] == language for n in allowed])
                 assert float(cell["share_percent"]) == pytest.approx(100 * count / tenth)
                 expected = np.mean([TRAIN[n] == language for n in allowed])
                 assert float(cell["expected_percent"]) == pytest.approx(100 * expected)
@@ -109,10 +109,9 @@ def test_label_agreement_is_a_count_against_chance() -> None:
     matrix = normal()
     found = label_agreement(matrix, 7)
     for m in range(len(TEST)):
-        first = sorted(range(len(TRAIN)), key=lambda n: (-matrix.values[m, n], n))[:7]
-        own = matrix["test_label"].values[m]
-        same = [matrix["train_label"].values[n] == own for n in first]
-        assert float(found["same_label_percent"][m]) == pytest.approx(100 * np.mean(same))
+        same = matrix["train_label"].values == matrix["test_label"].values[m]
+        count = mean_count(possible_tops(matrix.values[m], 7, "proponents"), same)
+        assert float(found["same_label_percent"][m]) == pytest.approx(100 * count / 7)
         assert float(found["expected_percent"][m]) == 50
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from equal_scores import mean_count, possible_tops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,16 +28,15 @@ TEST = ["ko", "en", "en", "ko", "de", "en"]
 
 def count_by_hand(total: np.ndarray, k: int, sign: Sign) -> dict[tuple[str, str], float]:
     """Share of every language pair in percent, by sorting and counting in plain Python."""
-    direction = -1 if sign == "proponents" else 1
     shares: dict[tuple[str, str], float] = {}
     for test_language in set(TEST):
         rows = [m for m, language in enumerate(TEST) if language == test_language]
         for train_language in set(TRAIN):
             percents = []
             for m in rows:
-                order = sorted(range(len(TRAIN)), key=lambda n: (direction * total[m, n], n))
-                hits = [n for n in order[:k] if TRAIN[n] == train_language]
-                percents.append(100 * len(hits) / k)
+                tops = possible_tops(total[m], k, sign)
+                hits = mean_count(tops, [language == train_language for language in TRAIN])
+                percents.append(100 * hits / k)
             shares[test_language, train_language] = sum(percents) / len(percents)
     return shares
 

@@ -12,9 +12,10 @@ import xarray as xr
 
 from sprachbund.analysis.decomposed import DecomposedScores
 from sprachbund.analysis.labels import example_coords, language_codes
-from sprachbund.analysis.measures import chance, check_ks, lift, ranking, top_shares
+from sprachbund.analysis.measures import chance, lift, top_shares, top_weights
 from sprachbund.analysis.properties import residual
 from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
+from sprachbund.analysis.tops import check_ks, part_in_top
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
 
@@ -30,14 +31,13 @@ def label_agreement(scores: xr.DataArray, k: int = 100, sign: Sign = "proponents
     training examples that have the label.
     """
     same_MN = _same_label(scores)
-    first_MR = ranking(scores, k, sign)
-    share = 100.0 * np.take_along_axis(same_MN, first_MR.values, axis=1).mean(axis=1)
-    template = first_MR.isel(rank=0)
+    top_percent = top_weights(scores, k, sign)
     return xr.Dataset(
         {
-            "same_label_percent": template.copy(data=share),
-            "expected_percent": template.copy(data=100.0 * same_MN.mean(axis=1)),
+            "same_label_percent": ("test", (top_percent.values * same_MN).sum(axis=1)),
+            "expected_percent": ("test", 100.0 * same_MN.mean(axis=1)),
         },
+        coords=example_coords(scores),
         attrs={"k": k, "sign": sign},
     )
 
@@ -217,11 +217,9 @@ def _among(
     values = scores.transpose("test", "train")
     last = -np.inf if sign == "proponents" else np.inf
     chosen = values.copy(data=np.where(allowed_MN, values.values, last))
-    first_MR = ranking(chosen, int(k_M.max()), sign)
-    counts_MR = np.arange(1, int(k_M.max()) + 1) <= k_M[:, None]
     codes_N, languages = language_codes(scores["train_language"])
     member_NL = np.equal.outer(codes_N, np.arange(len(languages))).astype(np.float64)
-    share_ML = np.einsum("mr,mrl->ml", counts_MR, member_NL[first_MR.values]) / k_M[:, None]
+    share_ML = part_in_top(chosen, k_M, sign) @ member_NL / k_M[:, None]
     expected_ML = allowed_MN.astype(np.float64) @ member_NL / np.maximum(available_M, 1)[:, None]
     found = xr.Dataset(
         {

@@ -6,7 +6,6 @@ example, because the statistics resample test examples; `by_test_language` avera
 """
 
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
 import xarray as xr
@@ -18,7 +17,7 @@ from sprachbund.analysis.labels import (
     language_coords,
     language_dims,
 )
-from sprachbund.errors import InfluenceError
+from sprachbund.analysis.tops import check_ks, check_sign, part_in_top
 from sprachbund.influence import Sign
 
 KS = (10, 25, 50, 100, 250)
@@ -29,14 +28,23 @@ def top_shares(
 ) -> xr.DataArray:
     """Percentage of each test example's top k that each training language contributes.
 
-    Choenni et al. (2023), section 6, for several k from one ranking.
+    Choenni et al. (2023), section 6, for several k. Examples that score as the k-th share the places left.
 
     Returns: [k, test, train_language], percent; sums to 100 over languages. `expected_percent`
     [train_language] is the share of a top k drawn at random.
     Raises: InfluenceError if a k exceeds the number of training examples.
     """
     check_ks(ks, scores.sizes["train"])
-    return shares_of_ranking(ranking(scores, max(ks), sign), scores["train_language"], ks)
+    values = scores.transpose("test", "train")
+    tops = [values.copy(deep=False, data=part_in_top(values, k, sign)) for k in ks]
+    shares = [_sum_by_language(top) * 100.0 / k for top, k in zip(tops, ks, strict=True)]
+    expected = chance(scores["train_language"])["expected_percent"]
+    return (
+        xr.concat(shares, "k")
+        .assign_coords(k=list(ks), expected_percent=expected)
+        .rename("share_percent")
+        .assign_attrs(sign=sign)
+    )
 
 
 def top_share(scores: xr.DataArray, k: int, sign: Sign = "proponents") -> xr.DataArray:
@@ -69,14 +77,12 @@ def mean_influence(scores: xr.DataArray) -> xr.DataArray:
 
 
 def top_weights(scores: xr.DataArray, k: int, sign: Sign = "proponents") -> xr.DataArray:
-    """What each training example adds to the top-k share of its language: 100 / k, or 0.
+    """What each training example adds to the top-k share of its language: 100 / k, 0, or between (`part_in_top`).
 
     Returns: [test, train], percent; sums to 100 over training examples.
     Raises: InfluenceError if k exceeds the number of training examples.
     """
-    first = ranking(scores, k, sign).values
-    weights = np.zeros(scores.transpose("test", "train").shape)
-    np.put_along_axis(weights, first, 100.0 / k, axis=1)
+    weights = part_in_top(scores, k, sign) * (100.0 / k)
     return scores.transpose("test", "train").copy(deep=False, data=weights).rename("top_percent")
 
 
@@ -86,7 +92,7 @@ def mass_weights(scores: xr.DataArray, sign: Sign = "proponents") -> xr.DataArra
     Returns: [test, train], percent; sums to 100 over training examples, or all NaN for a test
     example that no training example speaks for.
     """
-    _check_sign(sign)
+    check_sign(sign)
     values = scores.transpose("test", "train")
     signed = values.values.astype(np.float64) * (1.0 if sign == "proponents" else -1.0)
     mass = np.maximum(signed, 0.0)
@@ -143,59 +149,6 @@ def chance(train_language: xr.DataArray) -> dict[str, xr.DataArray]:
     }
 
 
-def ranking(scores: xr.DataArray, k: int, sign: Sign = "proponents") -> xr.DataArray:
-    """Positions of each test example's top-k training examples, first the strongest.
-
-    Equal scores keep the order of the training set, as in `Influence.top_k`.
-
-    Returns: [test, rank] of int, with the coordinates of the test examples.
-    """
-    check_ks((k,), scores.sizes["train"])
-    _check_sign(sign)
-    values = scores.transpose("test", "train").values
-    order = np.argsort(-values if sign == "proponents" else values, axis=1, kind="stable")
-    return xr.DataArray(
-        order[:, :k], dims=("test", "rank"), coords=example_coords(scores), attrs={"sign": sign}
-    )
-
-
-def shares_of_ranking(
-    first: xr.DataArray, train_language: xr.DataArray, ks: Sequence[int]
-) -> xr.DataArray:
-    """Percentage of the first k of a ranking [test, rank] that each language contributes.
-
-    Returns: [k, test, train_language], percent.
-    """
-    codes, languages = language_codes(train_language)
-    n_test, n_languages = first.sizes["test"], len(languages)
-    cells = codes[first.values] + n_languages * np.arange(n_test)[:, None]
-    counts = [np.bincount(cells[:, :k].ravel(), minlength=n_test * n_languages) for k in ks]
-    shares = [100.0 * c.reshape(n_test, n_languages) / k for c, k in zip(counts, ks, strict=True)]
-    return xr.DataArray(
-        np.stack(shares),
-        dims=("k", "test", "train_language"),
-        coords={
-            **example_coords(first),
-            "k": list(ks),
-            "train_language": languages,
-            "expected_percent": chance(train_language)["expected_percent"],
-        },
-        name="share_percent",
-        attrs={"sign": first.attrs["sign"]},
-    )
-
-
-def check_ks(ks: Sequence[int], n_train: int) -> None:
-    """Raise an InfluenceError unless every k can be the top of `n_train` training examples."""
-    if not ks:
-        raise InfluenceError("no k is given: name how many training examples count as the top")
-    for k in ks:
-        if not 1 <= k <= n_train:
-            raise InfluenceError(
-                f"k is {k}, but there are {n_train} training examples; k must lie in 1..{n_train}"
-            )
-
-
 def _sum_by_language(weights: xr.DataArray) -> xr.DataArray:
     codes, languages = language_codes(weights["train_language"])
     member = np.equal.outer(codes, np.arange(len(languages))).astype(np.float64)
@@ -204,8 +157,3 @@ def _sum_by_language(weights: xr.DataArray) -> xr.DataArray:
         dims=("test", "train_language"),
         coords={**example_coords(weights), "train_language": languages},
     )
-
-
-def _check_sign(sign: str) -> None:
-    if sign not in get_args(Sign):
-        raise InfluenceError(f'sign is "{sign}"; it must be "proponents" or "opponents"')

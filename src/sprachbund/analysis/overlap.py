@@ -12,8 +12,9 @@ import xarray as xr
 from scipy.stats import hypergeom
 
 from sprachbund.analysis.labels import example_coords, in_order
-from sprachbund.analysis.measures import by_test_language, ranking
+from sprachbund.analysis.measures import by_test_language
 from sprachbund.analysis.statistics import mean_intervals
+from sprachbund.analysis.tops import ranking
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence, Sign
 

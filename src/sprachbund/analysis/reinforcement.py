@@ -15,10 +15,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from sprachbund.analysis.labels import example_coords
-from sprachbund.analysis.measures import KS, check_ks, ranking
+from sprachbund.analysis.measures import KS
 from sprachbund.analysis.parallel import Codes, Flags, Parallel, find_translations
 from sprachbund.analysis.seeds import percentage_over_runs
 from sprachbund.analysis.statistics import POINTS
+from sprachbund.analysis.tops import check_ks, ranking
 
 
 def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:

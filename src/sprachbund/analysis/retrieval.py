@@ -1,12 +1,14 @@
 """Is the translation of what speaks for a test example found by its influence too?"""
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
+from scipy.stats import rankdata
 
 from sprachbund.analysis.labels import example_coords
-from sprachbund.analysis.measures import check_ks, ranking
 from sprachbund.analysis.parallel import Codes, Parallel, find_translations
 from sprachbund.analysis.seeds import percentage_over_runs
+from sprachbund.analysis.tops import check_ks, ranking
 
 
 def translation_ranks(scores: xr.DataArray, k: int = 100) -> xr.Dataset:
@@ -90,14 +92,11 @@ def translation_retrieval(ranks: xr.Dataset, first: int = 10) -> xr.Dataset:
     return xr.Dataset(variables, attrs={**ranks.attrs, "first": first})
 
 
-def _ranks_within(data: Parallel, kind_N: Codes) -> Codes:
-    """Rank, from 1, of each training example among those of its kind, [test, train]."""
+def _ranks_within(data: Parallel, kind_N: Codes) -> npt.NDArray[np.float64]:
+    """Rank, from 1, of each training example among those of its kind, [test, train]; equal scores share their ranks."""
     values = data.scores.transpose("test", "train").values
-    ranks_MN = np.empty(values.shape, dtype=np.intp)
+    ranks_MN = np.empty(values.shape)
     for kind in np.unique(kind_N):
         (columns,) = np.nonzero(kind_N == kind)
-        order = np.argsort(-values[:, columns], axis=1, kind="stable")
-        ranks = np.empty_like(order)
-        np.put_along_axis(ranks, order, np.arange(1, len(columns) + 1)[None], axis=1)
-        ranks_MN[:, columns] = ranks
+        ranks_MN[:, columns] = rankdata(-values[:, columns], axis=1)
     return ranks_MN

@@ -13,10 +13,9 @@ from sprachbund.analysis.measures import (
     KS,
     by_test_language,
     chance,
-    check_ks,
     mass_share,
     mean_influence,
-    shares_of_ranking,
+    top_shares,
 )
 from sprachbund.errors import SprachbundWarning
 from sprachbund.influence import Influence, Sign
@@ -129,10 +128,8 @@ def _scores(influence: Influence, checkpoint: int | None) -> xr.DataArray:
 def _shares(
     influence: Influence, ks: Sequence[int], sign: Sign, checkpoint: int | None
 ) -> xr.DataArray:
-    """[k, test, train_language]; the scores are read block by block, never all at once."""
-    check_ks(ks, influence.dataset.sizes["train"])
-    top = influence.top_k(max(ks), sign, checkpoint)["train_index"].assign_attrs(sign=sign)
-    shares = shares_of_ranking(top, influence.dataset["train_language"], ks)
+    """[k, test, train_language]."""
+    shares = top_shares(_scores(influence, checkpoint), ks, sign)
     return shares.assign_attrs(method=influence.method)
 
 
