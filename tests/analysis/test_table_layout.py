@@ -46,6 +46,15 @@ def test_a_list_has_a_column_for_each_cell() -> None:
     ]
 
 
+def test_a_star_marks_what_remains_at_the_false_discovery_rate() -> None:
+    frame = FRAME.assign(q_value=[0.05, 0.06, np.nan, 0.001])
+    cells = {"mean": Cell("mean", "low", "high", q_value="q_value")}
+    shown = printed(Table("a", "b", frame), Layout(["test_language", "train_language"], cells))
+    assert shown["mean"].tolist() == [
+        *("1.2* [1.0, 2.0]", "0.0", "--", r"100.0* [$-\infty$, $\infty$]")
+    ]
+
+
 def test_latex_is_booktabs_with_its_special_characters_written_out() -> None:
     text = table(ACROSS)
     assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]

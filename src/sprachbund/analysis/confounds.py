@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from sprachbund.analysis.decomposed import DecomposedScores
+from sprachbund.analysis.interval_tests import with_p_values
 from sprachbund.analysis.labels import example_coords, language_codes
 from sprachbund.analysis.measures import chance, lift, top_shares, top_weights
 from sprachbund.analysis.properties import residual
@@ -154,20 +155,26 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     says little where that lift is near 1: then go by `change`. The lift
     without control is that of the control which `compared_with` names. `change`, `change_low` and `change_high`: the
     lift after the control less that without, paired by test example and run, with the interval of the difference;
-    without one where the control changes too few test examples.
+    without one where the control changes too few test examples. `change_p_value` and `change_q_value` are those of no
+    change (`interval_tests.with_p_values`).
     """
     greatest = max(lift.attrs["greatest_lift"] for lift in lifts.values())
     found = combine_seeds(lifts, _LEVEL_OF_CHANCE, (0.0, greatest))
     compared_with = next(iter(lifts.values()))["compared_with"].values
-    with quiet_about_signs():
-        changes = {seed: _less_plain(lift) for seed, lift in lifts.items()}
-        change = combine_seeds(changes, 0.0)
+    changes = {seed: _less_plain(lift) for seed, lift in lifts.items()}
+
+    def interval(level: float) -> xr.Dataset:
+        with quiet_about_signs():
+            return combine_seeds(changes, 0.0, level=level)
+
+    change = with_p_values(interval)
     # Where a control changes few test examples, most resamples have no spread and set no limit on one side or both.
     limited = np.isfinite(change["low"]) & np.isfinite(change["high"])
     change = change.assign({name: change[name].where(limited) for name in ("low", "high")})
-    found = found.assign(
-        change=change["mean"], change_low=change["low"], change_high=change["high"]
-    )
+    names = {"mean": "change"} | {
+        name: f"change_{name}" for name in ("low", "high", "p_value", "q_value")
+    }
+    found = found.assign({ours: change[name] for name, ours in names.items()})
     plain = found.sel(control=compared_with).assign_coords(control=found["control"].values)
     certain = (plain["low"] > _LEVEL_OF_CHANCE) | (plain["high"] < _LEVEL_OF_CHANCE)
     excess = (plain["mean"] - _LEVEL_OF_CHANCE).where(certain)

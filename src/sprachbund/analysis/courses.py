@@ -18,6 +18,7 @@ from sprachbund.analysis.dynamics import (
     own_share,
     running,
 )
+from sprachbund.analysis.interval_tests import with_p_values
 from sprachbund.analysis.measures import mean_influence, top_share, top_shares
 from sprachbund.analysis.seeds import combine_each_and_all, combine_seeds, quiet_about_signs
 from sprachbund.analysis.statistics import PERCENT, POINTS, UNBOUNDED
@@ -58,7 +59,8 @@ def own_share_change(
     2023, section 6).
 
     Returns: what `combine_seeds` returns, [k, since, test_language], percentage points, `since` an optimizer step
-    with its `epoch`; the last language, "all", is all test examples of languages that are trained on.
+    with its `epoch`; the last language, "all", is all test examples of languages that are trained on. `p_value` and
+    `q_value` as `interval_tests.with_p_values` gives them.
     Raises: InfluenceError if k exceeds the number of training examples, there is one checkpoint, or no test language is
     trained on.
     """
@@ -76,7 +78,7 @@ def own_share_change(
         )
         change = change.rename(checkpoint="since").transpose("k", "since", "test")
         changes[seed] = change.drop_vars("expected_percent", errors="ignore")
-    return combine_each_and_all(changes, 0.0, POINTS)
+    return with_p_values(lambda level: combine_each_and_all(changes, 0.0, POINTS, level=level))
 
 
 def mean_score_by_checkpoint(runs: Runs) -> xr.Dataset:

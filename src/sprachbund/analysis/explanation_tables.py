@@ -12,6 +12,7 @@ from sprachbund.analysis.layouts import (
     MEAN,
     MEAN_2,
     PAIR,
+    STARRED,
     limits_of,
     named_ks,
     usual_ks,
@@ -110,16 +111,22 @@ def confounds_tables(runs: Runs, k: int, given: Given, parts: Decompositions) ->
         "the lift's distance from 1, percent, which says little where that was small"
     )
     change = ("change", "change_low", "change_high")
-    columns = (*ESTIMATE, *change, "remaining_percent", "compared_with", *COUNTS)
+    p_and_q = ("change_p_value", "change_q_value")
+    columns = (*ESTIMATE, *change, *p_and_q, "remaining_percent", "compared_with", *COUNTS)
     cells = {
         "lift": MEAN_2["mean"],
-        "change": Cell(*change, 2),
+        "change": Cell(*change, 2, "change_q_value"),
         "remains": Cell("remaining_percent"),
     }
     return [
         Table(
             "confounds",
-            caption(what, found, runs, "1"),
+            caption(
+                what,
+                found,
+                runs,
+                f"1, of the change 0; {STARRED}, from the intervals of the change",
+            ),
             tidy(found, ("control", *PAIR), columns),
             Layout(["control", *PAIR], cells),
         )

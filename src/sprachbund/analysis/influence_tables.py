@@ -10,7 +10,17 @@ from sprachbund.analysis import answers, courses
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption, guess
 from sprachbund.analysis.labels import ALL
-from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR, named_ks, usual_ks
+from sprachbund.analysis.layouts import (
+    COUNTS,
+    ESTIMATE,
+    MEAN,
+    MEAN_2,
+    PAIR,
+    STARRED,
+    TESTED_MEAN,
+    named_ks,
+    usual_ks,
+)
 from sprachbund.analysis.listings import SIGNS
 from sprachbund.analysis.measures import mass_share, top_shares
 from sprachbund.analysis.statistics import PERCENT
@@ -23,7 +33,10 @@ _TESTED = ("null_mean", *_P_AND_Q)
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
 _MEAN_INFLUENCE = (*ESTIMATE, "expected", *_DIFFERENCE)
 _OVERALL = "the mean over all training examples"
-_HOW_TESTED = "p and q values by exchanging the languages of training examples"
+_FROM_INTERVALS = (
+    f"{STARRED}: p and q values from these intervals, over the languages and over all by itself"
+)
+_HOW_TESTED = f"{STARRED}, p and q values by exchanging the languages of training examples"
 
 
 def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
@@ -46,7 +59,7 @@ def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
             f"share_{sign}",
             caption(f"Percentage of the top {k} {sign} by training language", one_k, runs, chance),
             tidy(one_k, PAIR, (*columns, *_TESTED)),
-            Layout(["test_language"], MEAN, "train_language", "expected_percent"),
+            Layout(["test_language"], TESTED_MEAN, "train_language", "expected_percent"),
         ),
         Table(
             f"lift_{sign}",
@@ -73,7 +86,7 @@ def mass_tables(runs: Runs, sign: Sign) -> list[Table]:
             f"mass_{sign}",
             caption(what, found, runs, f"the last row; {_HOW_TESTED}"),
             tidy(found, PAIR, (*ESTIMATE, "expected_percent", *COUNTS, *_TESTED)),
-            Layout(["test_language"], MEAN, "train_language", "expected_percent"),
+            Layout(["test_language"], TESTED_MEAN, "train_language", "expected_percent"),
         )
     ]
 
@@ -87,7 +100,7 @@ def mean_influence_tables(runs: Runs) -> list[Table]:
             "mean_influence",
             caption(what, found, runs, f"{_OVERALL}; {_HOW_TESTED}"),
             tidy(found, PAIR, columns),
-            Layout(PAIR, _mean_influence_cells(found)),
+            Layout(PAIR, _mean_influence_cells(found, "q_value")),
         )
     ]
 
@@ -111,14 +124,14 @@ def _mean_influence(runs: Runs, of: str) -> str:
     return f"Mean influence ({next(iter(runs.values())).method}, {of})"
 
 
-def _mean_influence_cells(found: xr.Dataset) -> dict[str, Cell]:
+def _mean_influence_cells(found: xr.Dataset, q_value: str = "") -> dict[str, Cell]:
     """How it is printed: to two digits of the largest."""
     size = float(np.nanmax(np.abs(found["mean"].values)))
     digits = 3 if size == 0 else max(1, 2 - int(np.floor(np.log10(size))))
     return {
         "mean": Cell("mean", "low", "high", digits),
         "chance": Cell("expected", digits=digits),
-        "difference": Cell(*_DIFFERENCE, digits),
+        "difference": Cell(*_DIFFERENCE, digits, q_value),
     }
 
 
@@ -161,9 +174,9 @@ def own_share_change_tables(runs: Runs, k: int) -> list[Table]:
     return [
         Table(
             "own_share_change",
-            caption(what, by_language, runs, "0"),
-            tidy(found, first, ("epoch", *ESTIMATE, *COUNTS)),
-            Layout(["k", "since"], MEAN, "test_language"),
+            caption(what, by_language, runs, f"0; {_FROM_INTERVALS}"),
+            tidy(found, first, ("epoch", *ESTIMATE, *_P_AND_Q, *COUNTS)),
+            Layout(["k", "since"], TESTED_MEAN, "test_language"),
         )
     ]
 

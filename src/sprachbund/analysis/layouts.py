@@ -2,13 +2,16 @@
 
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.measures import KS
-from sprachbund.analysis.table import Cell
+from sprachbund.analysis.table import FALSE_DISCOVERY_RATE, Cell
 
 PAIR = ("test_language", "train_language")
 COUNTS = ("n_test", "n_clusters")
 ESTIMATE = ("mean", "low", "high", "seed_standard_deviation", "signs_agree")
 MEAN = {"mean": Cell("mean", "low", "high")}
 MEAN_2 = {"mean": Cell("mean", "low", "high", 2)}
+TESTED_MEAN = {"mean": Cell("mean", "low", "high", q_value="q_value")}
+TESTED_MEAN_2 = {"mean": Cell("mean", "low", "high", 2, "q_value")}
+STARRED = f"* where q is at most {FALSE_DISCOVERY_RATE}"
 
 
 def limits_of(*names: str) -> list[str]:

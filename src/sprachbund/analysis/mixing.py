@@ -12,9 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from sprachbund.analysis.dynamics import own_share
-from sprachbund.analysis.interval_tests import interval_p_values
+from sprachbund.analysis.interval_tests import with_p_values
 from sprachbund.analysis.measures import by_test_language
-from sprachbund.analysis.permutation import benjamini_hochberg
 from sprachbund.analysis.seeds import average, combine_seeds, quiet_about_signs
 from sprachbund.analysis.statistics import PERCENT, POINTS
 from sprachbund.errors import InfluenceError
@@ -146,8 +145,4 @@ def _paired(differences: Correct) -> xr.Dataset:
             found = combine_seeds(differences, 0.0, POINTS, level=level)
         return found.assign({name: found[name].where(differs) for name in ("low", "high")})
 
-    found = interval(_LEVEL)
-    p_value = interval_p_values(found["low"].notnull(), interval)
-    return found.assign(
-        p_value=p_value, q_value=p_value.copy(data=benjamini_hochberg(p_value.values))
-    )
+    return with_p_values(interval)

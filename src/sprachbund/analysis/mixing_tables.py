@@ -9,7 +9,7 @@ import xarray as xr
 from sprachbund.analysis import answers
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption, guess, seeds_of
-from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, MEAN_2, PAIR
+from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, PAIR, STARRED, TESTED_MEAN_2
 from sprachbund.analysis.mixes import Sweep
 from sprachbund.analysis.mixing import (
     Correct,
@@ -74,7 +74,7 @@ def _accuracies(measured: Measured) -> list[Table]:
     labels = set(next(iter(measured.correct.values()))["test_label"].values.tolist())
     less = f"less that of the mix {study}, {_POINTS}"
     changes = tidy(change, _OF_MIX, (*ESTIMATE, *_P_AND_Q, *COUNTS))
-    by_mix = Layout(["mix"], MEAN_2, "test_language")
+    by_mix = Layout(["mix"], TESTED_MEAN_2, "test_language")
     tables = [
         Table(
             "mixing_accuracy",
@@ -95,9 +95,9 @@ def _accuracies(measured: Measured) -> list[Table]:
         tables.append(
             Table(
                 "mixing_factors",
-                _caption(what, change, measured, paired=True),
+                _caption(what, change, measured, paired=True, of_table=" of mixing_change"),
                 _by_factor(measured.sweep, changes),
-                Layout(["language", "factor"], MEAN_2, "test_language"),
+                Layout(["language", "factor"], TESTED_MEAN_2, "test_language"),
             )
         )
     return tables
@@ -121,7 +121,7 @@ def _contributions(measured: Measured) -> Table:
         "mixing_contributions",
         _caption(what, found, measured, paired=True),
         tidy(found, ("left_out", "test_language"), (*ESTIMATE, *_P_AND_Q, *COUNTS)),
-        Layout(["left_out"], MEAN_2, "test_language"),
+        Layout(["left_out"], TESTED_MEAN_2, "test_language"),
     )
 
 
@@ -136,7 +136,7 @@ def _pairs(measured: Measured) -> Table:
         "mixing_pairs",
         _caption(what, found, measured, paired=True),
         tidy(found, ("pair", "test_language"), ("better", *ESTIMATE, *_P_AND_Q, *COUNTS)),
-        Layout(["pair"], MEAN_2, "test_language"),
+        Layout(["pair"], TESTED_MEAN_2, "test_language"),
     )
 
 
@@ -182,12 +182,15 @@ def _shares(measured: Measured) -> list[Table]:
     ]
 
 
-def _caption(what: str, found: xr.Dataset, measured: Measured, *, paired: bool = False) -> str:
+def _caption(
+    what: str, found: xr.Dataset, measured: Measured, *, paired: bool = False, of_table: str = ""
+) -> str:
     """What is shown, of how many test examples and seeds, and what the interval is."""
     n_test = found["n_test"].values.ravel().tolist()
     clusters = [int(n) for n in found["n_clusters"].values.ravel()]
     several = ", joined with the deviation between seeds" if len(measured.correct) > 1 else ""
-    chance = " Chance: 0; p values from the intervals, q over the cells." if paired else ""
+    tested = f" Chance: 0. {STARRED}: p values from the intervals, q over the cells{of_table}."
+    chance = tested if paired else ""
     return (
         f"{what}. {sum(n_test):,} test examples, {spread_of(n_test)} a language in {spread_of(clusters)} clusters; "
         f"{seeds_of(measured.correct)}. In brackets: 95 percent "

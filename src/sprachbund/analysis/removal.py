@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from sprachbund.analysis.interval_tests import interval_p_values
+from sprachbund.analysis.interval_tests import q_values, with_p_values
 from sprachbund.analysis.labels import ALL
-from sprachbund.analysis.permutation import benjamini_hochberg
 from sprachbund.analysis.removal_noise import (
     INFLUENCE,
     RANDOM,
@@ -93,10 +92,10 @@ def differences(examples: pd.DataFrame, of: Of) -> xr.Dataset:
         found = _each_and_all(pairs, level)
         return found if error is None else joined(found, error, level, POINTS)
 
-    found = interval(_LEVEL)
-    p_value = interval_p_values(found["low"].notnull(), interval)
-    found = found.assign(p_value=p_value, q_value=_q_values(p_value))
-    return found.assign_attrs(noise=noise, of=of, n_seeds=len(by_seed))
+    found = with_p_values(interval, _LEVEL)
+    by_measure = [q_values(found["p_value"].sel(measure=name)) for name in found["measure"].values]
+    q_value = xr.concat(by_measure, "measure").transpose(*found["p_value"].dims)
+    return found.assign(q_value=q_value).assign_attrs(noise=noise, of=of, n_seeds=len(by_seed))
 
 
 def verdicts(found: xr.Dataset) -> list[str]:
@@ -132,16 +131,6 @@ def _noise(by_seed: Mapping[int, xr.DataArray], of: Of) -> tuple[xr.DataArray | 
     if RANDOM not in values["criterion"] or values.sizes["draw"] < _FEWEST_DRAWS:
         return None, "unknown"
     return retraining_error(values, of), "draws"
-
-
-def _q_values(p_value: xr.DataArray) -> xr.DataArray:
-    q_value = p_value.copy()
-    is_all = p_value["test_language"] == ALL
-    for measure in p_value["measure"].values:
-        for family in (is_all, ~is_all):
-            cells = {"measure": measure, "test_language": p_value["test_language"][family]}
-            q_value.loc[cells] = benjamini_hochberg(p_value.sel(cells).values)
-    return q_value
 
 
 def _sentence(cell: xr.Dataset) -> str:

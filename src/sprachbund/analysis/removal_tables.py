@@ -4,7 +4,7 @@ import pandas as pd
 import xarray as xr
 
 from sprachbund.analysis.labels import ALL
-from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN
+from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, STARRED, TESTED_MEAN
 from sprachbund.analysis.table import Layout, Table, spread_of, tidy
 
 _REMOVED_FOR = {
@@ -48,12 +48,14 @@ def difference_table(found: xr.Dataset, of: str) -> Table:
     """The table of `differences`."""
     first = ("measure", "k", "test_language", "control")
     what = "Drop by removing what influence names, minus drop by removing the control, percentage points"
-    q_values = " p and q values from these intervals; q is Benjamini-Hochberg over controls and k."
+    q_values = (
+        f" {STARRED}: p and q values from these intervals, Benjamini-Hochberg over controls and k."
+    )
     return Table(
         "removal_differences",
         _caption(what, found, of, _NOISE[found.attrs["noise"]], "0") + q_values,
         tidy(found, first, (*ESTIMATE, "p_value", "q_value", *COUNTS)),
-        Layout(list(first[:-1]), MEAN, "control"),
+        Layout(list(first[:-1]), TESTED_MEAN, "control"),
     )
 
 

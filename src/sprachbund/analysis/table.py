@@ -9,20 +9,24 @@ import pandas as pd
 import xarray as xr
 
 MISSING = "--"  # LaTeX's en dash
+FALSE_DISCOVERY_RATE = 0.05
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number in print: the column of its value, and those of its interval where it has one."""
+    """A number in print: the column of its value, those of its interval, and that of its q value where it has one."""
 
     value: str
     low: str = ""
     high: str = ""
     digits: int = 1
+    q_value: str = ""
 
     def text(self, row: "pd.Series[Any]") -> str:
-        """ "12.3", or "12.3 [10.1, 14.5]"; a dash for what is not known."""
+        """ "12.3", or "12.3* [10.1, 14.5]", starred by its q value; a dash for what is not known."""
         shown = _number(row[self.value], self.digits)
+        if self.q_value and row[self.q_value] <= FALSE_DISCOVERY_RATE:
+            shown += "*"
         if not self.low:
             return shown
         low, high = (_number(row[column], self.digits) for column in (self.low, self.high))

@@ -4,10 +4,9 @@ import math
 
 import pandas as pd
 
+from sprachbund.analysis.table import FALSE_DISCOVERY_RATE
 from sprachbund.report.formatting import portion
 from sprachbund.report.rows import Row, rows_of
-
-FALSE_DISCOVERY_RATE = 0.05
 
 
 def against_chance(low: float, high: float, chance: float) -> str:

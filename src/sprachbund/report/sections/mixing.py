@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from sprachbund.analysis.table import FALSE_DISCOVERY_RATE
 from sprachbund.report.formatting import portion
 from sprachbund.report.heat_maps import Pairs, heat_map
 from sprachbund.report.languages import language_label
@@ -14,7 +15,6 @@ from sprachbund.report.tables import Table, estimated, marked_estimate, matrix
 from sprachbund.report.verdicts import excludes, in_how_many
 
 _POINTS = " points"
-_FALSE_DISCOVERY_RATE = 0.05
 
 
 def mixing(numbers: Numbers) -> Section | None:
@@ -55,7 +55,7 @@ def _finding(added: pd.DataFrame) -> str:
 def _after_correction(added: pd.DataFrame) -> str:
     if "q_value" not in added:  # a sweep of an earlier version
         return ""
-    remaining = int((added["q_value"] <= _FALSE_DISCOVERY_RATE).sum())
+    remaining = int((added["q_value"] <= FALSE_DISCOVERY_RATE).sum())
     found = portion(remaining, len(added), "language pair")
     return f" At a false discovery rate of 5% an effect is shown in {found}."
 

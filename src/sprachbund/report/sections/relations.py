@@ -2,12 +2,13 @@
 
 import pandas as pd
 
+from sprachbund.analysis.table import FALSE_DISCOVERY_RATE
 from sprachbund.report.formatting import count, decimal, named_probability, probability
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.rows import Row, highest, rows_of
 from sprachbund.report.section import Reading, Section
 from sprachbund.report.tables import Table
-from sprachbund.report.verdicts import FALSE_DISCOVERY_RATE, that_differ
+from sprachbund.report.verdicts import that_differ
 
 _ID, _TOPIC = "relations", "Relation to the languages"
 _HEADING = "Does influence go with nearness between languages?"
