@@ -14,8 +14,10 @@ from sprachbund.analysis.overlap import (
     jaccard,
     overlap,
     overlap_by_language,
+    overlap_over_seeds,
     rank_biased_overlap,
 )
+from sprachbund.analysis.seeds import combine_seeds
 from sprachbund.analysis.statistics import mean_intervals
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence
@@ -154,6 +156,22 @@ def test_means_by_language_have_the_intervals_of_the_statistics() -> None:
             statistics.mean(overlaps["jaccard"].values[rows].tolist())
         )
         assert float(one["expected_jaccard"]) == overlaps["expected_jaccard"].values[rows][0]
+
+
+def test_pairs_of_runs_are_joined_as_the_seeds_of_a_study_are() -> None:
+    runs = [in_memory(scores(3, 12, 32, s), TRAIN, ["ko", "en", "de"] * 4) for s in range(6)]
+    pairs = {seed: overlap(runs[seed], runs[seed + 3], 6) for seed in range(3)}
+    found = overlap_over_seeds(pairs)
+    expected = combine_seeds({s: one["jaccard"] for s, one in pairs.items()}, 0.0, (0.0, 1.0))
+    for name, ours in (("low", "jaccard_low"), ("high", "jaccard_high"), ("mean", "jaccard")):
+        np.testing.assert_array_equal(found[ours], expected[name])
+    korean = pairs[0]["test_language"].values == "ko"
+    means = [one["jaccard"].values[korean].mean() for one in pairs.values()]
+    cell = found.sel(test_language="ko")
+    assert float(cell["jaccard"]) == pytest.approx(np.mean(means))
+    assert float(cell["seed_standard_deviation"]) == pytest.approx(np.std(means, ddof=1))
+    given = [one["expected_jaccard_given_labels"].values[korean].mean() for one in pairs.values()]
+    assert float(cell["expected_jaccard_given_labels"]) == pytest.approx(np.mean(given))
 
 
 def test_runs_that_cannot_be_compared_are_refused() -> None:

@@ -10,7 +10,6 @@ from sprachbund.report.sections.comparison import comparison
 
 FRAME = pd.DataFrame(
     {
-        "seed": [0, 0, 0],
         "test_language": ["en", "de", "ko"],
         "jaccard": [0.6, 0.5, 0.1],
         "jaccard_low": [0.5, 0.4, 0.05],
@@ -35,7 +34,6 @@ def test_the_languages_with_least_and_most_in_common_are_named() -> None:
     (table,) = next(part for part in section.parts if isinstance(part, Folded)).tables
     assert list(table.rows[2]) == [
         "ko Korean",
-        "0",
         "0.10 [0.05, 0.15]",
         "0.05",
         "0.20 [0.10, 0.30]",

@@ -5,6 +5,8 @@ relied on in both. Training and test examples are matched by id. Chance is not t
 compare with: two seeds of one run overlap less than wholly too.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -13,7 +15,7 @@ from scipy.stats import hypergeom
 
 from sprachbund.analysis.labels import example_coords, in_order
 from sprachbund.analysis.measures import by_test_language
-from sprachbund.analysis.statistics import mean_intervals
+from sprachbund.analysis.seeds import average, combine_seeds, quiet_about_signs
 from sprachbund.analysis.tops import ranking
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence, Sign
@@ -91,20 +93,36 @@ def overlap_by_language(overlaps: xr.Dataset) -> xr.Dataset:
     `mean_intervals`), `expected_jaccard`, `expected_rank_biased_overlap`, `n_candidates`,
     `expected_jaccard_given_labels` (mean), `n_clusters`.
     """
+    return overlap_over_seeds({0: overlaps}).drop_vars("seed_standard_deviation")
+
+
+def overlap_over_seeds(overlaps: Mapping[int, xr.Dataset]) -> xr.Dataset:
+    """`overlap_by_language` over several pairs of runs of the same examples, by their seed.
+
+    The intervals are for other test examples and other seeds (`combine_seeds`).
+
+    Returns: as `overlap_by_language`, and `seed_standard_deviation` of `jaccard`.
+    Raises: InfluenceError if the pairs do not have the same test examples.
+    """
+    first = next(iter(overlaps.values()))
     variables: dict[str, xr.DataArray] = {}
-    for name in ("jaccard", "rank_biased_overlap"):
-        found = mean_intervals(overlaps[name], (0.0, 1.0))
+    for name in ("rank_biased_overlap", "jaccard"):
+        with quiet_about_signs():
+            values = {seed: one[name] for seed, one in overlaps.items()}
+            found = combine_seeds(values, by_test_language(first[f"expected_{name}"]), (0.0, 1.0))
         variables |= {name: found["mean"], f"{name}_low": found["low"]}
         variables |= {f"{name}_high": found["high"], "n_clusters": found["n_clusters"]}
+    variables["seed_standard_deviation"] = found["seed_standard_deviation"]
+    given_labels = {seed: one["expected_jaccard_given_labels"] for seed, one in overlaps.items()}
     variables["expected_jaccard_given_labels"] = by_test_language(
-        overlaps["expected_jaccard_given_labels"]
+        average(given_labels)
     ).reset_coords(drop=True)
-    first = overlaps.isel(test=np.unique(overlaps["test_language"].values, return_index=True)[1])
+    a_test = first.isel(test=np.unique(first["test_language"].values, return_index=True)[1])
     order = variables["jaccard"]["test_language"].values
-    fixed = first.swap_dims(test="test_language").sel(test_language=order)
+    fixed = a_test.swap_dims(test="test_language").sel(test_language=order)
     for name in ("expected_jaccard", "expected_rank_biased_overlap", "n_candidates"):
         variables[name] = fixed[name].reset_coords(drop=True)
-    return xr.Dataset(variables, attrs=overlaps.attrs)
+    return xr.Dataset(variables, attrs=first.attrs)
 
 
 def jaccard(first_MK: Positions, second_MK: Positions) -> Array:

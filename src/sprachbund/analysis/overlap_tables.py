@@ -8,12 +8,12 @@ import xarray as xr
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.captions import caption
 from sprachbund.analysis.layouts import COUNTS
-from sprachbund.analysis.overlap import overlap, overlap_by_language
+from sprachbund.analysis.overlap import overlap, overlap_by_language, overlap_over_seeds
 from sprachbund.analysis.table import Cell, Layout, Table
 from sprachbund.errors import InfluenceError
 
 Found = dict[tuple[int, ...], xr.Dataset]
-"""By the seeds of the runs that were compared."""
+"""By the seeds of the runs that were compared; none where all are joined."""
 _MEASURES = ("jaccard", "rank_biased_overlap")
 _AROUND = (("", ""), ("", "_low"), ("", "_high"), ("expected_", ""))
 _GIVEN_LABELS = "expected_jaccard_given_labels"
@@ -31,7 +31,7 @@ def overlap_between_seeds_tables(runs: Runs, k: int) -> list[Table]:
 
 
 def overlap_with_other_study_tables(runs: Runs, k: int, other: Runs) -> list[Table]:
-    """Of the seeds that both studies have, each with its counterpart."""
+    """Over the seeds that both studies have, each with its counterpart."""
     if not other:
         raise InfluenceError(
             "the study that analysis.compare_with names has no influence results yet; run it, then "
@@ -39,15 +39,13 @@ def overlap_with_other_study_tables(runs: Runs, k: int, other: Runs) -> list[Tab
         )
     if not (seeds := sorted(set(runs) & set(other))):
         raise InfluenceError("the study that analysis.compare_with names has none of these seeds")
-    by_seed: Found = {
-        (seed,): overlap_by_language(overlap(runs[seed], other[seed], k)) for seed in seeds
-    }
+    joined = overlap_over_seeds({seed: overlap(runs[seed], other[seed], k) for seed in seeds})
     what = (
         f"Overlap with the other study of the top {k} proponents from other languages, among the "
         "training examples that both have"
     )
     compared = {seed: runs[seed] for seed in seeds}
-    return [_table("overlap_with_other_study", what, compared, by_seed, ("seed",))]
+    return [_table("overlap_with_other_study", what, compared, {(): joined}, ())]
 
 
 def _table(
@@ -71,7 +69,8 @@ def _table(
         "chance given labels": Cell(_GIVEN_LABELS, digits=2),
     }
     first = [*seeds, "test_language"]
-    frame = pd.concat(parts)[[*first, *columns, _GIVEN_LABELS, "n_candidates", *COUNTS]]
+    last = ["n_candidates", *([] if seeds else ["seed_standard_deviation"]), *COUNTS]
+    frame = pd.concat(parts)[[*first, *columns, _GIVEN_LABELS, *last]]
     text = caption(
         what,
         next(iter(found.values())),

@@ -60,7 +60,6 @@ def _table(numbers: Numbers, frame: pd.DataFrame) -> Table:
     shown = [
         [
             language_label(row["test_language"]),
-            str(row["seed"]),
             *(
                 cell
                 for name in ("jaccard", "rank_biased_overlap")
@@ -74,6 +73,6 @@ def _table(numbers: Numbers, frame: pd.DataFrame) -> Table:
         for language in numbers.test_languages
         for row in rows_of(frame[frame["test_language"] == language])
     ]
-    header = ["Test language", "Seed", "Jaccard index", "Chance", "Rank-biased overlap", "Chance"]
+    header = ["Test language", "Jaccard index", "Chance", "Rank-biased overlap", "Chance"]
     caption = f"Overlap with the other study of the top {numbers.data.k:,} proponents from other languages"
     return Table(caption, [*header, "Examples compared"], shown)
