@@ -90,7 +90,8 @@ def _finding(numbers: Numbers) -> str:
         f"from the test example’s own language. Drawn at random {percent(found['expected_percent'])} "
         f"would be; the difference is {excess}: {verdict}. Drawn at random with the same labels, "
         f"{percent(found['expected_given_labels_percent'])} would be; the difference is {given}: {given_verdict}. "
-        f"The other {percent(100 - found['reinforcing_percent'])} are complementary."
+        f"The other {percent(100 - found['reinforcing_percent'])} are complementary; of as many with the same labels "
+        f"{percent(100 - found['expected_given_labels_percent'])} would be."
     )
 
 
