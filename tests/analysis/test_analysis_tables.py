@@ -244,6 +244,14 @@ def test_the_shares_with_intervals_are_those_of_the_analysis(tables: Path) -> No
         assert row["lift"] == pytest.approx(row["mean"] / row["expected_percent"])
 
 
+def test_the_lift_of_the_mass_is_over_the_part_of_the_training_data(tables: Path) -> None:
+    table = pd.read_parquet(tables / "mass_opponents.parquet")
+    for _, row in table.iterrows():
+        chance = 100 * TRAIN.count(row["train_language"]) / len(TRAIN)
+        for lift, percent in (("lift", "mean"), ("lift_low", "low"), ("lift_high", "high")):
+            assert row[lift] == pytest.approx(row[percent] / chance, nan_ok=True)
+
+
 def test_every_table_and_column_is_documented(tables: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sprachbund.analysis import answers, courses
+from sprachbund.analysis import answers
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence
 from synthetic_influence import in_memory
@@ -73,41 +73,6 @@ def test_a_language_that_is_stronger_in_every_run_is_found() -> None:
     assert (answers.mass_test(lifted)["q_value"] < 0.01).all()
 
 
-def own_share(scores: np.ndarray, train: list[str], language: str, k: int) -> float:
-    first = sorted(range(len(train)), key=lambda n: -scores[n])[:k]
-    return 100 * sum(train[n] == language for n in first) / k
-
-
-def test_the_change_of_the_own_share_is_that_of_single_test_examples() -> None:
-    train, test = ["en", "de"] * 10, ["en", "ko", "de", "de", "en", "de"]
-    values = np.random.default_rng(2).normal(size=(3, 3, 6, 20))  # seed, checkpoint, test, train
-    given = {seed: in_memory(values[seed], train, test) for seed in range(3)}
-    found = courses.own_share_change(given, (3, 7))
-    assert found["test_language"].values.tolist() == ["en", "de", "all"], "Korean has no own share"
-    assert found["since"].values.tolist() == [0, 10]
-    assert found["epoch"].values.tolist() == [0, 1]
-    for k in (3, 7):
-        for position, since in enumerate((0, 10)):
-            for language, among in (("en", ["en"]), ("de", ["de"]), ("all", ["en", "de"])):
-                changes = [
-                    own_share(run[2][n], train, own, k) - own_share(run[position][n], train, own, k)
-                    for run in values
-                    for n, own in enumerate(test)
-                    if own in among
-                ]
-                cell = found.sel(k=k, since=since, test_language=language)
-                assert float(cell["mean"]) == pytest.approx(np.mean(changes))
-                assert float(cell["low"]) <= np.mean(changes) <= float(cell["high"])
-
-
-def test_a_change_needs_two_checkpoints_and_an_own_language() -> None:
-    one = in_memory(np.ones((1, 2, 6)), TRAIN, ["en"] * 2, learning_rates=(0.1,))
-    korean = in_memory(np.ones((3, 2, 6)), TRAIN, ["ko"] * 2)
-    for run in (one, korean):
-        with pytest.raises(InfluenceError, match="needs two checkpoints and a test language"):
-            courses.own_share_change({0: run}, (2,))
-
-
 @pytest.mark.parametrize(
     "test",
     [answers.share_test, answers.mass_test, answers.mean_score_test],
@@ -121,3 +86,27 @@ def test_runs_of_training_examples_in_another_order_are_refused(test) -> None:
         test(
             {0: given[0], 1: Influence(turned)}, **({"k": 2} if test is answers.share_test else {})
         )
+
+
+def test_reinforcement_says_how_many_clusters_count_and_where_seeds_disagree() -> None:
+    """In run 0 each English example rests on a translation pair, in run 1 on both of two different items."""
+    paired, apart = [3.0, 3.0, 0, 0, 0, 0], [3.0, 0, 0, 3.0, 0, 0]
+    given = {
+        seed: in_memory(
+            np.array([[first] * 4] * 2),
+            TRAIN,
+            ["en"] * 4,
+            train_item=ITEMS,
+            test_item=["p", "q", "q", "r"],
+            **ONE_CHECKPOINT,
+        )
+        for seed, first in enumerate((paired, apart))
+    }
+    found = answers.reinforcement(given, (2,)).sel(k=2, test_language="en", train_language="de")
+    assert float(found["reinforcing_percent"]) == 50
+    assert int(found["n_clusters"]) == 3
+    assert not bool(found["signs_agree"])
+    ranks = answers.retrieval(given, 2).sel(test_language="en", train_language="de")
+    assert int(ranks["n_clusters"]) == 3
+    alone = answers.reinforcement({0: given[0]}, (2,))
+    assert alone["signs_agree"].all(), "one run agrees with itself"

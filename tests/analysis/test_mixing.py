@@ -167,9 +167,14 @@ def share_of(own: dict[str, list[float]], expected: dict[str, float]) -> xr.Data
             "n_test": ("test_language", [5] * len(own)),
         },
     )
-    deviation = xr.zeros_like(mean)
     return xr.Dataset(
-        {"mean": mean, "low": mean - 1, "high": mean + 1, "seed_standard_deviation": deviation}
+        {
+            "mean": mean,
+            "low": mean - 1,
+            "high": mean + 1,
+            "seed_standard_deviation": xr.zeros_like(mean),
+            "signs_agree": mean != 20,
+        }
     )
 
 
@@ -189,4 +194,8 @@ def test_own_shares_stand_beside_the_part_of_the_training_data() -> None:
     )
     assert values(found["lift"], mix="more", test_language="de") == 0.8
     assert values(found["low"], mix="more", test_language="en") == 89
+    assert found["signs_agree"].dtype == bool, "of the mixes without the language too"
+    np.testing.assert_array_equal(
+        found["signs_agree"], [[True, True, True], [True, False, True], [True, True, True]]
+    )
     assert found["mix"].values.tolist() == ["study", "more", "without"]

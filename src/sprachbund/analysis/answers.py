@@ -31,7 +31,13 @@ from sprachbund.analysis.reinforcement import reinforcement as reinforcement_cou
 from sprachbund.analysis.reinforcement import reinforcement_rate
 from sprachbund.analysis.relations import relations as related
 from sprachbund.analysis.retrieval import translation_ranks, translation_retrieval
-from sprachbund.analysis.seeds import average, check_same_cells, combine_seeds, quiet_about_signs
+from sprachbund.analysis.seeds import (
+    average,
+    check_same_cells,
+    combine_seeds,
+    quiet_about_signs,
+    signs_agree,
+)
 from sprachbund.analysis.sharing import example_shares
 from sprachbund.analysis.statistics import PERCENT, UNBOUNDED
 from sprachbund.influence import Influence, Sign
@@ -129,21 +135,22 @@ def against_overall(means: Mapping[int, xr.DataArray]) -> xr.Dataset:
 def reinforcement(runs: Runs, ks: Sequence[int] = (100,)) -> xr.Dataset:
     """How many proponents from other languages repeat the own language's; see `reinforcement_rate`.
 
-    Returns: as `reinforcement_rate`, and `seed_standard_deviation` of `excess_percent`.
+    Returns: as `reinforcement_rate`, and `seed_standard_deviation` and `signs_agree` of `excess_percent`.
     Raises: InfluenceError if the training data is not parallel.
     """
     counts = {seed: reinforcement_counts(run.total(), ks) for seed, run in runs.items()}
-    return _pooled(counts, reinforcement_rate, "excess_percent")
+    return _pooled(counts, reinforcement_rate, "excess_percent", 0.0)
 
 
 def retrieval(runs: Runs, k: int = 100) -> xr.Dataset:
     """Are translations of own-language proponents found by influence; see `translation_retrieval`.
 
-    Returns: as `translation_retrieval`, and `seed_standard_deviation` of `rank_percent`.
+    Returns: as `translation_retrieval`, and `seed_standard_deviation` and `signs_agree` of `rank_percent`, of which 50
+    is chance.
     Raises: InfluenceError if the training data is not parallel.
     """
     ranks = {seed: translation_ranks(run.total(), k) for seed, run in runs.items()}
-    return _pooled(ranks, translation_retrieval, "rank_percent")
+    return _pooled(ranks, translation_retrieval, "rank_percent", 50.0)
 
 
 def confounds(
@@ -227,12 +234,17 @@ def _tested(runs: Runs, weights: Callable[[xr.DataArray], xr.DataArray]) -> xr.D
 
 
 def _pooled(
-    counts: Mapping[int, xr.Dataset], rate: Callable[[xr.Dataset], xr.Dataset], name: str
+    counts: Mapping[int, xr.Dataset],
+    rate: Callable[[xr.Dataset], xr.Dataset],
+    name: str,
+    chance: float,
 ) -> xr.Dataset:
-    """The rate over all runs, and the deviation of the rate called `name` between them."""
+    """The rate over all runs, and, of the rate called `name`, the deviation between them and if their signs agree."""
     stacked = xr.concat(list(counts.values()), "run", join="exact", combine_attrs="override")
     rates = xr.concat([rate(one)[name] for one in counts.values()], dim="run")
-    return rate(stacked).assign(seed_standard_deviation=_spread(rates))
+    return rate(stacked).assign(
+        seed_standard_deviation=_spread(rates), signs_agree=signs_agree(rates, chance)
+    )
 
 
 def _spread(values: xr.DataArray) -> xr.DataArray:

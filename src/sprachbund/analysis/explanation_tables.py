@@ -31,7 +31,7 @@ def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
     )
     chances = ("expected_percent", "expected_given_labels_percent")
     limits = limits_of(*names)
-    columns = (*names, *chances, *limits, "seed_standard_deviation", "n_test")
+    columns = (*names, *chances, *limits, "seed_standard_deviation", "signs_agree", *COUNTS)
     what = (
         "Percentage of the proponents from another language whose translation is among those "
         f"from the own language (reinforcing; the others are complementary), in the top k, {named_ks(runs, k)}"
@@ -63,7 +63,8 @@ def retrieval_tables(runs: Runs, k: int) -> list[Table]:
     found = answers.retrieval(runs, k)
     rates = ("rank_percent", "rank_in_label_percent", "found_percent")
     limits = limits_of(*rates)
-    columns = (*rates, *limits, "found_chance_percent", "n_translations", "seed_standard_deviation")
+    of_seeds = ("seed_standard_deviation", "signs_agree")
+    columns = (*rates, *limits, "found_chance_percent", "n_translations", *of_seeds, *COUNTS)
     what = (
         f"Rank of the translations of own-language proponents (top {k}) among the examples of "
         "their language, percent, among those of them with its label, and percentage among the first "
@@ -79,7 +80,7 @@ def retrieval_tables(runs: Runs, k: int) -> list[Table]:
         Table(
             "translation_retrieval",
             caption(what, found, runs, "a rank of 50 percent, both"),
-            tidy(found, PAIR, (*columns, "n_test")).dropna(subset="rank_percent"),
+            tidy(found, PAIR, columns).dropna(subset="rank_percent"),
             Layout(PAIR, cells),
         )
     ]

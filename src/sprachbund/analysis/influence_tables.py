@@ -30,6 +30,7 @@ from sprachbund.influence import Sign
 
 _P_AND_Q = ("p_value", "q_value")
 _TESTED = ("null_mean", *_P_AND_Q)
+_LIFT = ("lift", "lift_low", "lift_high")
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
 _MEAN_INFLUENCE = (*ESTIMATE, "expected", *_DIFFERENCE)
 _OVERALL = "the mean over all training examples"
@@ -44,13 +45,8 @@ def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
     found = answers.share(runs, ks, sign)
     lifts = answers.lift_of(found)
     tested = answers.share_test(runs, k, sign)
-    joined = found.assign(
-        {
-            f"lift{end}": lifts[name]
-            for end, name in (("", "mean"), ("_low", "low"), ("_high", "high"))
-        }
-    )
-    columns = (*ESTIMATE, "expected_percent", "lift", "lift_low", "lift_high", *COUNTS)
+    joined = _with_lift(found)
+    columns = (*ESTIMATE, "expected_percent", *_LIFT, *COUNTS)
     one_k = _with_test(joined.sel(k=k, drop=True), tested, _TESTED)
     chance = f"the last row; {_HOW_TESTED}"
     by_k = Layout(["k", "test_language"], MEAN, "train_language", "expected_percent")
@@ -79,13 +75,14 @@ def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:
 
 
 def mass_tables(runs: Runs, sign: Sign) -> list[Table]:
-    found = _with_test(answers.mass(runs, sign), answers.mass_test(runs, sign), _TESTED)
+    shares = _with_lift(answers.mass(runs, sign))
+    found = _with_test(shares, answers.mass_test(runs, sign), _TESTED)
     what = f"Percentage of the influence of all {sign} that each training language holds"
     return [
         Table(
             f"mass_{sign}",
             caption(what, found, runs, f"the last row; {_HOW_TESTED}"),
-            tidy(found, PAIR, (*ESTIMATE, "expected_percent", *COUNTS, *_TESTED)),
+            tidy(found, PAIR, (*ESTIMATE, "expected_percent", *_LIFT, *COUNTS, *_TESTED)),
             Layout(["test_language"], TESTED_MEAN, "train_language", "expected_percent"),
         )
     ]
@@ -133,6 +130,13 @@ def _mean_influence_cells(found: xr.Dataset, q_value: str = "") -> dict[str, Cel
         "chance": Cell("expected", digits=digits),
         "difference": Cell(*_DIFFERENCE, digits, q_value),
     }
+
+
+def _with_lift(shares: xr.Dataset) -> xr.Dataset:
+    lifts = answers.lift_of(shares)
+    return shares.assign(
+        {name: lifts[of] for name, of in zip(_LIFT, ("mean", "low", "high"), strict=True)}
+    )
 
 
 def _with_test(found: xr.Dataset, tested: xr.Dataset, names: tuple[str, ...]) -> xr.Dataset:

@@ -117,16 +117,21 @@ def own_shares(shares: Mapping[str, xr.Dataset]) -> xr.Dataset:
     `shares` by mix: what `answers.share` finds, [test_language, train_language].
 
     Returns: `mean`, `low`, `high`, `seed_standard_deviation` and `expected_percent` (the part of the training
-        data, which is chance), percent, and `lift`, each [mix, test_language]; NaN where a mix has none of a
-        language.
+        data, which is chance), percent, `lift`, and `signs_agree`, each [mix, test_language]; NaN where a mix has
+        none of a language.
     """
     found = []
     for share in shares.values():
         own = xr.Dataset({name: own_share(share[name]) for name in _NUMBERS})
+        # Where there is no own language, seeds have nothing to disagree on.
+        agree = own_share(share["signs_agree"].astype(np.float64)).fillna(1.0).astype(bool)
         tested = share["test_language"].values.tolist()
         expected = share["expected_percent"].reindex(train_language=tested).values
         found.append(
-            own.drop_vars("expected_percent").assign(expected_percent=("test_language", expected))
+            own.drop_vars("expected_percent").assign(
+                signs_agree=agree.drop_vars("expected_percent"),
+                expected_percent=("test_language", expected),
+            )
         )
     joined = xr.concat(found, dim="mix", join="exact", coords="minimal", compat="override")
     joined = joined.assign_coords(mix=list(shares))

@@ -65,8 +65,9 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     Returns: [k, test_language, train_language], percent: `reinforcing_percent`, `complementary_percent` (the rest),
     `expected_percent` (reinforcing, drawn at random), `excess_percent` (the difference, in percentage points),
     `expected_given_labels_percent` and `excess_given_labels_percent` (drawn at random with the same labels), and
-    `_low` and `_high` of the first two and of both differences (see `ratio_intervals`). NaN for the own language, for
-    pairs without common items, and where no proponent is from the language.
+    `_low` and `_high` of the first two and of both differences (see `ratio_intervals`), and `n_clusters`, of those with
+    a proponent from the language. NaN for the own language, for pairs without common items, and where no proponent is
+    from the language.
     """
     runs = counts if "run" in counts.dims else counts.expand_dims("run")
     found, total = runs["reinforcing"], runs["reinforcing"] + runs["complementary"]
@@ -82,6 +83,7 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     for name, rate in rates.items():
         if not name.startswith("expected"):
             variables |= {f"{name}_{limit}": rate[limit] for limit in ("low", "high")}
+    variables["n_clusters"] = rates["reinforcing_percent"]["n_clusters"]
     return xr.Dataset(variables, attrs=counts.attrs)
 
 

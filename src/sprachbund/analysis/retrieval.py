@@ -67,7 +67,8 @@ def translation_retrieval(ranks: xr.Dataset, first: int = 10) -> xr.Dataset:
     examples (50 by chance, near 0 if translations are found); `rank_in_label_percent`, the same among the examples
     that have the translation's label (50 if influence tells labels apart and nothing else); `found_percent`, how many
     are among the `first` of their language, with `found_chance_percent`; `_low` and `_high` of all three;
-    `n_translations` that were looked for, in the mean of the runs. NaN where there were none.
+    `n_translations` that were looked for, in the mean of the runs, and `n_clusters`, of the test examples with any. NaN
+    where there were none.
     """
     runs = ranks if "run" in ranks.dims else ranks.expand_dims("run")
     rank, n_train = runs["rank"], runs["n_train"]
@@ -89,6 +90,7 @@ def translation_retrieval(ranks: xr.Dataset, first: int = 10) -> xr.Dataset:
     variables["n_translations"] = (
         looked_for.mean("run").groupby("test_language").sum().sel(test_language=languages)
     )
+    variables["n_clusters"] = rates["rank_percent"]["n_clusters"]
     return xr.Dataset(variables, attrs={**ranks.attrs, "first": first})
 
 

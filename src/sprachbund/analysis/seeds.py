@@ -90,7 +90,7 @@ def combine_seeds(
     intervals = mean_intervals(average, bounds, level=level, seed=seed)
     means = by_test_language(runs)
     radius = _radius(runs, means, level)
-    agree = _signs_agree(means, chance).transpose(*intervals["mean"].dims)
+    agree = signs_agree(means, chance).transpose(*intervals["mean"].dims)
     _warn_of_signs(agree, seeds)
     mean = intervals["mean"]
     return intervals.assign(
@@ -178,7 +178,8 @@ def _radius(runs: xr.DataArray, means: xr.DataArray, level: float) -> xr.DataArr
     return quantile * (between.clip(min=0.0) / n_runs) ** 0.5
 
 
-def _signs_agree(means: xr.DataArray, chance: xr.DataArray | float) -> xr.DataArray:
+def signs_agree(means: xr.DataArray, chance: xr.DataArray | float) -> xr.DataArray:
+    """Whether no run lies above chance where another lies below it, cell by cell of `means` [run, ...]."""
     effects = means - chance
     rounding = _ROUNDING * np.abs(means)
     return ~((effects > rounding).any("run") & (effects < -rounding).any("run"))

@@ -82,6 +82,7 @@ def printed(table: Table, layout: Layout) -> pd.DataFrame:
     if layout.chance:
         levels = frame.drop_duplicates(layout.across).set_index(layout.across)[layout.chance]
         foot = ["chance", *[""] * (len(rows) - 1)]
+        wide = wide.astype(object)  # a column of numbers, such as k, takes no "chance"
         wide.loc[len(wide)] = [*foot, *(_number(levels[name], cell.digits) for name in order)]
     return wide
 
