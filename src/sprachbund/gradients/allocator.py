@@ -1,7 +1,8 @@
 """Keeping freed memory for the next batch, where the C library would give it back to the system.
 
-A pass of the engine keeps nothing, so that glibc returns hundreds of megabytes after each batch and the kernel hands
-them out again page by page: a tenth of the time of a pass and more, measured.
+A pass of the engine keeps nothing, so that glibc returns gigabytes after each batch and the kernel hands them out
+again page by page: a tenth of the time of a pass and more, measured. A bank, which stays for the whole pass, asks for
+huge pages instead: touched for the first time in half the time.
 """
 
 import ctypes
@@ -9,41 +10,71 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+from torch import Tensor
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 """Where glibc's own adjustment of the threshold ends, too; setting one threshold stops the adjustment of both."""
+_USUAL_MAPPINGS = 2**16
 _LARGEST_INT = 2**31 - 1
 _LARGE = 2**20
+_MADV_HUGEPAGE = 14  # mman.h
+_PAGE = 4096
 
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Inside, glibc keeps what is freed; on leaving, it is given back. Elsewhere nothing happens."""
+    """Inside, glibc keeps what is freed; on leaving, it is given back. Elsewhere nothing happens.
+
+    Nothing is mapped by itself inside, since a mapping goes back to the system when it is freed: the activations of a
+    large model exceed the largest threshold for that.
+    """
     libc = _glibc()
     if libc is None:
         yield
         return
-    libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
     try:
         yield
     finally:
+        libc.mallopt(_M_MMAP_MAX, _USUAL_MAPPINGS)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
         libc.malloc_trim(0)
 
 
 @contextmanager
 def mapped_apart() -> Iterator[None]:
-    """Inside, large tensors get pages of their own: amid a pass's memory a bank would leave holes that fit nothing."""
+    """Within `freed_memory_kept`: large tensors for which nothing is free get pages of their own.
+
+    A bank that the heap grew for, amid a pass's memory, would leave holes that fit nothing.
+    """
     libc = _glibc()
     if libc is None:
         yield
         return
     libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    libc.mallopt(_M_MMAP_MAX, _USUAL_MAPPINGS)
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        libc.mallopt(_M_MMAP_MAX, 0)
+
+
+def on_huge_pages(tensor: Tensor) -> Tensor:
+    """The tensor, of which nothing may have been touched yet, with the kernel asked to back it by huge pages.
+
+    Only a hint: where there are none, or the memory is not the CPU's, nothing happens.
+    """
+    libc = _glibc()
+    if libc is not None and tensor.device.type == "cpu":
+        start = -(-tensor.data_ptr() // _PAGE) * _PAGE
+        whole_pages = (tensor.data_ptr() + tensor.nbytes - start) // _PAGE
+        if whole_pages > 0:
+            length = ctypes.c_size_t(whole_pages * _PAGE)
+            libc.madvise(ctypes.c_void_p(start), length, _MADV_HUGEPAGE)
+    return tensor
 
 
 def give_back_freed_memory() -> None:
