@@ -1,12 +1,14 @@
 """What a study's work costs on this machine: timed and weighed on one batch."""
 
 import math
+import statistics
 import time
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from sprachbund.accuracy import predict_encoded
 from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import bank_dtype_named, bank_nbytes, examples_at_once
@@ -14,6 +16,8 @@ from sprachbund.gradients.parameters import select_parameters
 from sprachbund.gradients.scoring import fill_bank, score_batch
 from sprachbund.modeling import collate, encode, load_classifier, load_tokenizer
 from sprachbund.study import Study
+
+_PREDICTED = 64  # rows: as many as a batch of predictions has
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ def measure(study: Study) -> Measured:
         encode(corpus, tokenizer, config.model.max_length) for corpus in (data.train, data.test)
     )
     rows = _typical(train_rows, config.finetuning.batch_size)
-    step, forward = _seconds_of_training_step(model, collate(rows, tokenizer))
+    step = _seconds_of_training_step(model, collate(rows, tokenizer))
+    forward = _seconds_of_prediction(model, tokenizer, _typical(train_rows, _PREDICTED))
     longest = max(len(row["input_ids"]) for row in test_rows)
     selection, dtype = select_parameters(model, None), config.attribution.bank_dtype
     memory = config.attribution.memory_nbytes
@@ -52,7 +57,7 @@ def measure(study: Study) -> Measured:
     )
     return Measured(
         step_seconds=step,
-        forward_seconds=forward / len(rows),
+        forward_seconds=forward,
         filling_seconds=filling,
         scoring_seconds=scoring,
         weights_nbytes=sum(parameter.nbytes for parameter in model.parameters()),
@@ -69,22 +74,31 @@ def _typical(rows: list[EncodedRow], count: int) -> list[EncodedRow]:
     return [order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)]
 
 
-def _seconds_of_training_step(
-    model: PreTrainedModel, batch: dict[str, torch.Tensor]
-) -> tuple[float, float]:
-    """Seconds of one optimizer step, and of the forward pass alone, after a warm-up."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
+def _seconds_of_training_step(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> float:
+    """Median seconds of an optimizer step as the Trainer makes it, the first being a warm-up."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0, fused=True)
     batch = {name: value.to(model.device) for name, value in batch.items()}
-    seconds = forward = math.inf
+    model.train()
+    seconds = []
     for _ in range(3):
         start = _now()
-        loss = model(**batch).loss
-        forward = min(forward, _now() - start)
-        loss.backward()
+        model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds = min(seconds, _now() - start)
-    return seconds, forward
+        seconds.append(_now() - start)
+    model.eval()
+    return statistics.median(seconds)
+
+
+def _seconds_of_prediction(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[EncodedRow]
+) -> float:
+    """Seconds for each row, as accuracy is measured, after a warm-up."""
+    predict_encoded(model, tokenizer, rows)
+    start = _now()
+    predict_encoded(model, tokenizer, rows)
+    return (_now() - start) / len(rows)
 
 
 def _now() -> float:

@@ -228,11 +228,15 @@ def test_seeds_that_disagree_are_counted_in_one_line(tables: Path, tmp_path: Pat
         for _, group in cells
     )
     assert apart, "the case must not be trivial"
-    (line,) = [line for line in said if line.startswith("share_proponents: ")]
-    assert f"in {apart} of 9 cells" in line
+    (line,) = [line for line in said if "(column signs_agree)" in line]
+    assert f"share_proponents ({apart} of 9 cells)" in line
+    for name in ("share_opponents", "mean_influence", "reinforcement", "translation_retrieval"):
+        table = pd.read_parquet(tmp_path / f"{name}.parquet")
+        apart = int((~table["signs_agree"]).sum())
+        assert (f"{name} ({apart} of {len(table)} cells)" in line) == (apart > 0)
     said.clear()
     write_tables({7: INFLUENCES[7]}, 5, None, tmp_path, on_notice=said.append)
-    assert not any("share_proponents" in line for line in said)
+    assert not any("signs_agree" in line for line in said)
 
 
 def test_the_shares_with_intervals_are_those_of_the_analysis(tables: Path) -> None:

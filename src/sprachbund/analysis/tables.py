@@ -14,7 +14,11 @@ from sprachbund.analysis.seeds import quiet_about_signs
 from sprachbund.analysis.table import Table
 from sprachbund.errors import InfluenceError, SprachbundWarning
 
-_MAIN_TABLE = "share_proponents"
+# What is over chance or under it; other tables with the column are the same numbers by k or by checkpoint.
+_SAYS_DISAGREEMENT = (
+    *("share_proponents", "share_opponents", "mass_proponents", "mass_opponents"),
+    *("mean_influence", "reinforcement", "translation_retrieval"),
+)
 _SUFFIXES = ("csv", "parquet", "tex")
 
 
@@ -59,12 +63,18 @@ def write_tables(
 
 
 def _disagreements(tables: Sequence[Table]) -> list[str]:
-    """A line where the seeds disagree on which side of chance a share of proponents lies."""
-    frames = [table.frame for table in tables if table.name == _MAIN_TABLE]
-    cells = sum(int((~frame["signs_agree"].astype(bool)).sum()) for frame in frames)
-    total = sum(map(len, frames))
-    text = f"{_MAIN_TABLE}: in {cells:,} of {total:,} cells one seed lies above chance and another below (signs_agree)"
-    return [text] if cells else []
+    """A line that names the tables in which seeds disagree on which side of chance a number lies."""
+    counted = []
+    for table in tables:
+        if table.name in _SAYS_DISAGREEMENT:
+            cells = int((~table.frame["signs_agree"].astype(bool)).sum())
+            if cells:
+                counted.append(f"{table.name} ({cells:,} of {len(table.frame):,} cells)")
+    if not counted:
+        return []
+    return [
+        f"one seed lies above chance and another below (column signs_agree): {', '.join(counted)}"
+    ]
 
 
 def _remove_stale(folder: Path, written: Sequence[Path]) -> None:
