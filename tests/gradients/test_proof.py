@@ -330,6 +330,8 @@ def test_tokens_gathered_from_the_batch_are_not_given_to_the_wrong_example():
     first = batch([1, 2, 3, 4], [5, 6, 7, 8])
     with pytest.raises(GradientError, match=r"expert\.weight"):
         pairwise_influence(model, [first, batch([1, 2, 3, 70], [4, 60, 60, 60])], [first])
+    with pytest.raises(GradientError, match=r"expert\.weight"):  # as many as examples, all of one
+        pairwise_influence(model, [first, batch([1, 2, 70, 70], [60, 60, 60, 60])], [first])
     train = [first, batch([1, 2, 70, 70], [4, 5, 60, 60])]
     found = pairwise_influence(model, train, [first])
     assert oracle.relative_error(found, oracle.influence(model, train, [first])) < 1e-10

@@ -84,15 +84,28 @@ class _Pass:
     batch_size: int
     consume: Consumer
     tokens: Set[int]
+    kinds_of_rows: defaultdict[nn.Module, set[str]]
     expected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
     not_per_example: set[str] = field(default_factory=set)
     is_irregular: bool = False
     hooks: list[RemovableHandle] = field(default_factory=list)
 
-    def note_rows(self, rows: int) -> None:
-        """Rows that are neither an example's nor its tokens' may have been gathered from anywhere in the batch."""
-        self.is_irregular |= rows != self.batch_size and rows // self.batch_size not in self.tokens
+    def note_rows(self, module: nn.Module, rows: int) -> None:
+        """Rows that are neither an example's nor its tokens' may have been gathered from anywhere in the batch.
+
+        So may those of a module that once got one kind and once another: as many as there are examples by chance.
+        """
+        if self.batch_size == 1:
+            return  # whatever was gathered is of the one example
+        kind = "gathered"
+        if rows == self.batch_size:
+            kind = "examples"
+        elif rows % self.batch_size == 0 and rows // self.batch_size in self.tokens:
+            kind = "tokens"
+        kinds = self.kinds_of_rows[module]
+        kinds.add(kind)
+        self.is_irregular |= "gathered" in kinds or len(kinds) > 1
 
     def add(self, name: str, gradient: PerExampleGradient) -> None:
         self.arrived[name].append(gradient)
@@ -116,6 +129,7 @@ class Capture:
         self._model = model
         self._sites = sites
         self._pass: _Pass | None = None
+        self._kinds_of_rows: defaultdict[nn.Module, set[str]] = defaultdict(set)
         self._stack = ExitStack()
 
     def __enter__(self) -> "Capture":
@@ -137,7 +151,9 @@ class Capture:
         does not reach is never handed over. `misshapen` names those that were not batch first; `is_irregular` tells
         that a module got neither one row nor all tokens of each example: this batch needs a proof of its own.
         """
-        current = self._pass = _Pass(batch_size(batch), consume, _tokens_of_an_example(batch))
+        current = self._pass = _Pass(
+            batch_size(batch), consume, _tokens_of_an_example(batch), self._kinds_of_rows
+        )
         try:
             with torch.enable_grad():
                 value = losses()
@@ -174,7 +190,7 @@ class Capture:
             current.not_per_example.update(site.names.values())
             return F.linear(input, module.weight, module.bias)
         _refuse_autocast(input)
-        current.note_rows(input.shape[0])
+        current.note_rows(site.module, input.shape[0])
         for name in site.names.values():
             current.expected[name] += 1
 
@@ -211,7 +227,7 @@ class Capture:
             current.not_per_example.update(site.names.values())
             return None
         _refuse_autocast(input)
-        current.note_rows(input.shape[0])
+        current.note_rows(site.module, input.shape[0])
         call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, _watchable, output)
