@@ -1,18 +1,26 @@
 """Exact influence against its floor: a plain forward and backward epoch over the same examples, in the same run.
 
 python benchmarks/engine.py [--models small base] [--tokens 32 64 128] [--tests 16 125 500] [--lengths full varied]
-                            [--threads 1] [--repeat 3]
+                            [--threads 1] [--repeat 3] [--memory 12GiB]
+
+Dot products and norms come from one pass, so that the time of cosines is that of inner products, too. "passes": how
+often the training set is passed over, where the test gradients do not fit the memory at once. "kernel": the part of
+the time that the system took, nearly all of it to hand out memory.
 """
 
 import argparse
 import gc
+import itertools
 import multiprocessing
 import platform
 import resource
 import statistics
 import time
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import transformers
@@ -20,6 +28,8 @@ from shapes import SHAPES, Batch, batches, build, lengths_of, packed, plain_epoc
 
 from sprachbund import pairwise_influence
 from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.memory import parse_nbytes
+from sprachbund.gradients.pairwise import blocks_within
 from sprachbund.gradients.scoring import fill_bank
 
 
@@ -34,6 +44,7 @@ class Case:
     tests: int
     threads: int
     repeat: int
+    memory: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,7 @@ class Subject:
     plain: list[Batch]
     train: list[Batch]
     test: list[Batch]
+    memory: str
 
     @classmethod
     def of(cls, case: Case) -> "Subject":
@@ -52,7 +64,8 @@ class Subject:
         train = lengths_of(case.train, case.tokens, case.lengths, seed=1)
         test = lengths_of(case.tests, case.tokens, case.lengths, seed=2)
         plain = [*batches(shape, train, 32, seed=1), *batches(shape, test, 32, seed=2)]
-        return cls(build(shape), plain, packed(shape, train, seed=1), packed(shape, test, seed=2))
+        ours = packed(shape, train, seed=1), packed(shape, test, seed=2)
+        return cls(build(shape), plain, *ours, case.memory)
 
     def plain_epoch(self) -> None:
         """The floor."""
@@ -60,24 +73,48 @@ class Subject:
 
     def influence(self) -> None:
         """Dot products and norms come from one pass, so that cosine is the whole of both."""
-        pairwise_influence(self.model, self.train, self.test, "cosine")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the gradients of .* do not fit")  # a column says it
+            pairwise_influence(self.model, self.train, self.test, "cosine", memory=self.memory)
+
+    def blocks(self, engine: GradientEngine) -> list[list[Batch]]:
+        """The test batches of each pass."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the gradients of .* do not fit")
+            return blocks_within(engine, self.test, parse_nbytes(self.memory), "float32")
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class Seconds:
+    """Of one turn: by the clock, and what the kernel took of it."""
+
+    whole: float
+    kernel: float
+
+    @classmethod
+    def of(cls, work: Callable[[], object]) -> "Seconds":
+        kernel, start = resource.getrusage(resource.RUSAGE_SELF).ru_stime, time.perf_counter()
+        work()
+        whole = time.perf_counter() - start
+        return cls(whole, resource.getrusage(resource.RUSAGE_SELF).ru_stime - kernel)
+
+    @classmethod
+    def median(cls, turns: list["Seconds"]) -> "Seconds":
+        return cls(
+            *(statistics.median(vars(turn)[name] for turn in turns) for name in vars(turns[0]))
+        )
 
 
-def time_both(case: Case) -> tuple[float, float]:
+def time_both(case: Case) -> tuple[Seconds, Seconds]:
     """Median seconds of the floor and of ours, taken in turns after a warm-up."""
     subject = Subject.of(case)
     subject.plain_epoch() if case.model == "small" else None
-    turns = [
-        (_seconds(subject.plain_epoch), _seconds(subject.influence)) for _ in range(case.repeat)
-    ]
-    plain, ours = zip(*turns, strict=True)
-    return statistics.median(plain), statistics.median(ours)
+    plain, ours = [], []
+    for _ in range(case.repeat):
+        plain.append(Seconds.of(subject.plain_epoch))
+        subject.model.zero_grad(set_to_none=True)
+        ours.append(Seconds.of(subject.influence))
+    return Seconds.median(plain), Seconds.median(ours)
 
 
 def _peak_nbytes() -> int:
@@ -92,16 +129,24 @@ def floor_nbytes(case: Case) -> int:
     return _peak_nbytes() - before
 
 
-def our_nbytes(case: Case) -> tuple[int, int]:
-    """Peak memory beyond model and bank, and the bank's."""
+def our_nbytes(case: Case) -> tuple[int, int, int]:
+    """Peak memory beyond model and bank, the bank's (of one pass), and the number of passes."""
     subject = Subject.of(case)
     before = _peak_nbytes()
     subject.influence()
     after = _peak_nbytes()
     gc.collect()
     with GradientEngine(subject.model) as engine:
-        bank = fill_bank(engine, subject.test).bank
-    return after - before - bank.nbytes, bank.nbytes
+        blocks = subject.blocks(engine)
+        bank = fill_bank(engine, blocks[-1]).bank  # the one with the longest texts
+    return after - before - bank.nbytes, bank.nbytes, len(blocks)
+
+
+def in_a_new_process(work: Callable[[Case], Any], case: Case) -> Any:
+    """Raises: BrokenProcessPool if the process dies, for want of memory for instance."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(work, case).result()
 
 
 def main() -> None:
@@ -113,39 +158,33 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--memory", default="12GiB", help="for the test gradients")
     options = parser.parse_args()
     print(
         f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}, "
         f"transformers {transformers.__version__}; medians of {options.repeat}"
     )
     print(
-        f"{'model':>6} {'lengths':>7} {'T':>4} {'N':>5} {'M':>4} {'floor s':>8} {'ours s':>8} {'ratio':>6} "
-        f"{'bank MiB':>9} {'beside it':>9} {'plain step':>10} {'ratio':>6}"
+        f"{'model':>6} {'lengths':>7} {'T':>4} {'N':>5} {'M':>4} {'passes':>6} {'floor s':>8} {'kernel':>6} "
+        f"{'ours s':>8} {'kernel':>6} {'ratio':>6} {'bank MiB':>9} {'beside it':>9} {'plain step':>10} {'ratio':>6}"
     )
-    spawn = multiprocessing.get_context("spawn")
-    for model in options.models:
-        for lengths in options.lengths:
-            for tokens in options.tokens:
-                for tests in options.tests:
-                    case = Case(
-                        model,
-                        lengths,
-                        tokens,
-                        options.train,
-                        tests,
-                        options.threads,
-                        options.repeat,
-                    )
-                    with spawn.Pool(1, maxtasksperchild=1) as fresh:
-                        floor, ours = fresh.apply(time_both, (case,))
-                        plain_nbytes = fresh.apply(floor_nbytes, (case,))
-                        nbytes, bank = fresh.apply(our_nbytes, (case,))
-                    print(
-                        f"{model:>6} {lengths:>7} {tokens:4} {case.train:5} {tests:4} {floor:8.2f} {ours:8.2f} "
-                        f"{ours / floor:6.2f} {bank / 2**20:9.0f} {nbytes / 2**20:9.0f} "
-                        f"{plain_nbytes / 2**20:10.0f} {nbytes / plain_nbytes:6.2f}",
-                        flush=True,
-                    )
+    for model, lengths, tokens, tests in itertools.product(
+        options.models, options.lengths, options.tokens, options.tests
+    ):
+        case = Case(
+            *(model, lengths, tokens, options.train, tests),
+            *(options.threads, options.repeat, options.memory),
+        )
+        floor, ours = in_a_new_process(time_both, case)
+        plain_nbytes = in_a_new_process(floor_nbytes, case)
+        nbytes, bank, passes = in_a_new_process(our_nbytes, case)
+        print(
+            f"{model:>6} {lengths:>7} {tokens:4} {case.train:5} {tests:4} {passes:6} {floor.whole:8.2f} "
+            f"{floor.kernel:6.2f} {ours.whole:8.2f} {ours.kernel:6.2f} {ours.whole / floor.whole:6.2f} "
+            f"{bank / 2**20:9.0f} {nbytes / 2**20:9.0f} {plain_nbytes / 2**20:10.0f} "
+            f"{nbytes / plain_nbytes:6.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
     from sprachbund.index import Index, IndexConfig, build_index
     from sprachbund.influence import Influence
+    from sprachbund.influences import Influences
     from sprachbund.modeling import ModelConfig
     from sprachbund.runs import Checkpoint, LearningRateRecorder, Run
     from sprachbund.study import Study
@@ -36,6 +37,7 @@ _HOME = {
     "Index": "index",
     "IndexConfig": "index",
     "Influence": "influence",
+    "Influences": "influences",
     "LearningRateRecorder": "runs",
     "ModelConfig": "modeling",
     "Run": "runs",
@@ -65,6 +67,7 @@ __all__ = [
     "Index",
     "IndexConfig",
     "Influence",
+    "Influences",
     "LearningRateRecorder",
     "ModelConfig",
     "Run",

@@ -25,9 +25,9 @@ from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import (
     BankDtype,
     bank_dtype_named,
-    default_nbytes,
     examples_at_once,
     parse_nbytes,
+    share_of_machine_nbytes,
 )
 from sprachbund.gradients.scoring import BatchScores, FilledBank, fill_bank, score_batch
 from sprachbund.influence import Influence
@@ -59,8 +59,8 @@ class AttributionConfig(BaseModel):
     )
     memory: str | None = Field(
         default=None,
-        description='Memory for the test gradients, such as "16GiB"; by default half of the machine\'s. Where they do '
-        "not fit at once, the training set is passed over several times.",
+        description='Memory for the test gradients, such as "16GiB"; by default half of the machine\'s, or '
+        "five eighths of the GPU's. Where they do not fit at once, the training set is passed over several times.",
     )
 
     bank_dtype: BankDtype = Field(
@@ -80,7 +80,7 @@ class AttributionConfig(BaseModel):
 
     @property
     def memory_nbytes(self) -> int:
-        return default_nbytes() if self.memory is None else parse_nbytes(self.memory)
+        return share_of_machine_nbytes() if self.memory is None else parse_nbytes(self.memory)
 
 
 def attribute(
@@ -201,7 +201,7 @@ def _score_checkpoint(
     influence = {shard: torch.zeros(n_test, shard.stop - shard.start) for shard in pending}
     test_norm_M, test_loss_M = torch.zeros(n_test), torch.zeros(n_test)
     with GradientEngine(model) as engine:
-        blocks = blocks_that_fit(engine, texts.test_rows, config)
+        blocks = blocks_that_fit(engine, texts, config)
         watch.say(f"{engine.selection.coverage()}; {_passes(len(blocks))} at each checkpoint")
         for block in blocks:
             filled, order = _bank(engine, texts, block, config)
@@ -230,12 +230,14 @@ def _score_checkpoint(
 
 
 def blocks_that_fit(
-    engine: GradientEngine, test_rows: list[EncodedRow], config: AttributionConfig
+    engine: GradientEngine, texts: Texts, config: AttributionConfig
 ) -> list[list[int]]:
     """Positions of the test examples, shortest first, cut into blocks whose gradients fit at once."""
-    lengths = [len(row["input_ids"]) for row in test_rows]
+    lengths = [len(row["input_ids"]) for row in texts.test_rows]
+    _, batch = next(texts.batcher(texts.test_rows[:1]))
     size = examples_at_once(
-        engine.selection, max(lengths), len(lengths), config.memory_nbytes, config.bank_dtype
+        *(engine.selection, max(lengths), len(lengths), config.memory_nbytes, config.bank_dtype),
+        engine.calls(batch),
     )
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     return [order[start : start + size] for start in range(0, len(order), size)]

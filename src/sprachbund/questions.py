@@ -4,9 +4,12 @@ The answers are the functions of `sprachbund.analysis`, which is built upon `inf
 imported when a question is asked, and never by importing this module (docs/decisions.md).
 """
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Self
 
 import xarray as xr
+
+from sprachbund.errors import InfluenceError
 
 if TYPE_CHECKING:
     from sprachbund.analysis.properties import Given
@@ -17,7 +20,7 @@ Sign = Literal["proponents", "opponents"]
 
 
 class Questions:
-    """The questions of a study, to one run. For several runs, see `sprachbund.analysis.answers`.
+    """The questions of a study, to one run (`Influence`) or to one for each seed (`Influences`).
 
     Unless said otherwise an answer holds `mean`, `low`, `high` (a 95 percent interval for other
     test examples, clustered by item and group) and `n_clusters`, and ends in the dims
@@ -99,6 +102,27 @@ class Questions:
 
         return courses.own_share_change(self._runs, (k,), sign).sel(k=k, drop=True)
 
+    def share_by_checkpoint(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+        """`share` in the course of fine-tuning: [scores, checkpoint, test_language, train_language].
+
+        `scores` is "alone" (of each checkpoint) or "running" (the weighted sum so far).
+        """
+        from sprachbund.analysis import courses
+
+        return courses.share_by_checkpoint(self._runs, k, sign)
+
+    def mass_by_checkpoint(self, sign: Sign = "proponents") -> xr.Dataset:
+        """`mass` in the course of fine-tuning, as `share_by_checkpoint`."""
+        from sprachbund.analysis import courses
+
+        return courses.mass_by_checkpoint(self._runs, sign)
+
+    def mean_influence_by_checkpoint(self) -> xr.Dataset:
+        """`mean_influence` in the course of fine-tuning, as `share_by_checkpoint`."""
+        from sprachbund.analysis import courses
+
+        return courses.mean_score_by_checkpoint(self._runs)
+
     def learning(self) -> xr.Dataset:
         """Accuracy and loss on the test examples: [measure, checkpoint, test_language]."""
         from sprachbund.analysis import courses
@@ -132,16 +156,17 @@ class Questions:
         k: int = 100,
         sign: Sign = "proponents",
         properties: "Given | None" = None,
-        decomposition: "Decomposition | None" = None,
+        decomposition: "Decomposition | Mapping[int, Decomposition] | None" = None,
     ) -> xr.Dataset:
         """How much of each language's lift remains after each control; see `remaining_lift`.
 
         `properties` of the training examples are added to those that the result holds; a
-        `decomposition` adds the controls of each group of parameters and of mean gradients.
+        `decomposition` (of several runs, one for each seed) adds the controls of each group of parameters and of mean
+        gradients.
         """
         from sprachbund.analysis import answers
 
-        parts = None if decomposition is None else {0: decomposition}
+        parts = None if decomposition is None else self._by_seed(decomposition)
         return answers.confounds(self._runs, k, sign, properties, parts)
 
     def property_correlations(self, properties: "Given | None" = None) -> xr.Dataset:
@@ -162,12 +187,27 @@ class Questions:
 
         return answers.relations(self._runs, distances, k)
 
-    def overlap(self, other: "Influence", k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    def overlap(self, other: Self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
         """How far another run relies on the same examples of other languages: [test_language].
 
         Returns: `jaccard`, `rank_biased_overlap`, their limits, and what chance would give.
         """
         from sprachbund.analysis import overlap
+        from sprachbund.influence import Influence
 
+        if not isinstance(other, Influence):
+            raise InfluenceError("the other is several runs: compare with one of them, runs[seed]")
         (one,) = self._runs.values()
         return overlap.overlap_by_language(overlap.overlap(one, other, k, sign))
+
+    def _by_seed(
+        self, given: "Decomposition | Mapping[int, Decomposition]"
+    ) -> "Mapping[int, Decomposition]":
+        if isinstance(given, Mapping):
+            return given
+        if len(self._runs) > 1:
+            seeds = ", ".join(map(str, self._runs))
+            raise InfluenceError(
+                f"one decomposition is given for the runs of seeds {seeds}; give {{seed: decomposition}}"
+            )
+        return dict.fromkeys(self._runs, given)

@@ -283,6 +283,7 @@ class Study:
             config=self.config.index,
             max_length=self.config.model.max_length,
             on_progress=compressed,
+            on_notice=self.observer.say,
         )
         return path
 

@@ -54,5 +54,6 @@ def _decompose_seed(study: "Study", seed: int) -> Path:
         attribution=config.attribution,
         max_length=config.model.max_length,
         on_progress=passed,
+        on_notice=study.observer.say,
     )
     return path

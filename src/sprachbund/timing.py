@@ -50,7 +50,9 @@ def measure(study: Study) -> Measured:
     longest = max(len(row["input_ids"]) for row in test_rows)
     selection, dtype = select_parameters(model, None), config.attribution.bank_dtype
     memory = config.attribution.memory_nbytes
-    block = examples_at_once(selection, longest, len(test_rows), memory, dtype)
+    with GradientEngine(model) as engine:
+        calls = engine.calls(collate(test_rows[:1], tokenizer))
+    block = examples_at_once(selection, longest, len(test_rows), memory, dtype, calls)
     batcher = Batcher(tokenizer, config.attribution.tokens_per_batch, config.attribution.batch_size)
     filling, scoring, coverage = _seconds_of_attribution(
         model, batcher, train_rows, test_rows[:block], bank_dtype_named(dtype)
@@ -61,7 +63,7 @@ def measure(study: Study) -> Measured:
         filling_seconds=filling,
         scoring_seconds=scoring,
         weights_nbytes=sum(parameter.nbytes for parameter in model.parameters()),
-        bank_nbytes=bank_nbytes(selection, longest, block, dtype),
+        bank_nbytes=bank_nbytes(selection, longest, block, dtype, calls),
         passes=math.ceil(len(test_rows) / block),
         coverage=coverage,
     )

@@ -201,6 +201,37 @@ def test_every_caption_says_what_its_table_rests_on(tables: Path) -> None:
             assert "\nchance" in printed, path.name
 
 
+def test_chance_of_accuracy_is_among_the_labels_of_the_model(tmp_path: Path) -> None:
+    """Of three labels, no training example has the third."""
+    given = {
+        "test_prediction": np.full((3, 4), "no", dtype=object),
+        "test_label": ["no"] * 3 + ["yes"],
+    }
+    influence = in_memory(scores(3, 4, 20), TRAIN, TEST, **given)
+    influence.dataset.attrs["labels"] = ["no", "yes", "unseen"]
+    write_tables({7: influence}, 5, ACCURACY, tmp_path)
+    captions = {
+        name: pd.read_parquet(tmp_path / f"{name}.parquet").attrs["caption"]
+        for name in ("accuracy", "learning_curves")
+    }
+    for caption in captions.values():
+        assert "Chance: 33.3 percent, a guess among 3 labels" in caption
+    # Korean and Min Nan have one test example each; of two English ones, one is "no".
+    assert "50.0 to 100.0 percent, always the most frequent" in captions["learning_curves"]
+    assert "most frequent" not in captions["accuracy"], "whose examples are not known here"
+
+
+def test_tables_without_intervals_say_which_have_them(tables: Path) -> None:
+    for name, other in (
+        ("sharing_proponents", "share_proponents"),
+        ("sharing_opponents_over_seeds", "share_opponents"),
+        ("own_language_share", "dynamics"),
+    ):
+        caption = pd.read_parquet(tables / f"{name}.parquet").attrs["caption"]
+        assert f"Intervals: table {other}." in caption
+        assert (tables / f"{other}.csv").exists()
+
+
 def test_what_the_data_does_not_allow_is_left_out_with_one_line(tmp_path: Path) -> None:
     values = scores(3, len(TEST), 20)
     influence = in_memory(values, TRAIN, TEST, train_item=[""] * 20)

@@ -290,6 +290,37 @@ def test_p_values_are_uniform_where_no_language_matters(parallel: bool) -> None:
     assert 0.03 < (p_values <= 0.05).mean() < 0.07
 
 
+@pytest.mark.parametrize("translated", [True, False])
+def test_p_values_are_uniform_where_hypotheses_share_a_premise(translated: bool) -> None:
+    """Three hypotheses of each of 30 premises; what a premise is in a language, it is for all three.
+
+    The premises are in all three languages, or each in one.
+    """
+    rng = RNG([19, translated])
+    n_premises, n_sides = 30, 3 if translated else 1
+    shape = (SIMULATIONS, n_premises, 3, n_sides)  # premise, hypothesis, language
+    values = rng.normal(size=(SIMULATIONS, n_premises, 1, n_sides)) + 0.5 * rng.normal(size=shape)
+    premise, item, language = (
+        names.ravel() for names in np.meshgrid(*map(np.arange, shape[1:]), indexing="ij")
+    )
+    if not translated:
+        language = premise % 3
+    scores = score_matrix(
+        values.reshape(SIMULATIONS, -1),
+        [LANGUAGES[code] for code in language],
+        [f"study {i}" for i in range(SIMULATIONS)],
+        train_item=[f"{p}, {i}" for p, i in zip(premise, item, strict=True)],
+        train_group=[str(p) for p in premise],
+    )
+    p_values = permutation_test(scores, 1999)["p_value"].sel(train_language="de").values
+    result = kstest(p_values, "uniform")
+    assert result.pvalue > 0.01, f"p-values are not uniform: {result}"
+    assert 0.03 < (p_values <= 0.05).mean() < 0.07
+    apart = scores.assign_coords(train_group=("train", [""] * scores.sizes["train"]))
+    found = permutation_test(apart, 999)["p_value"].sel(train_language="de").values
+    assert (found <= 0.05).mean() > 0.15, "the premise must be what makes the difference"
+
+
 @pytest.mark.parametrize("n_tests", [1, 10])
 def test_p_values_of_the_tables_hold_their_level(n_tests: int) -> None:
     """Shares of the top k have ties, which count as being as far off: their p-values may be too large, never too small.

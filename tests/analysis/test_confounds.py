@@ -227,3 +227,17 @@ def test_where_a_control_changes_one_test_example_alone_no_limit_is_infinite() -
     assert (found["change"].sel(test_language=language) < 0).all()
     assert np.isfinite(found[["low", "high"]].to_array()).all()
     assert found[["change_low", "change_high"]].to_array().isnull().all()
+
+
+@pytest.mark.filterwarnings("ignore:seeds .* disagree on the sign")
+def test_seeds_in_which_a_control_acts_the_other_way_are_named() -> None:
+    lifts = lifts_after_controls(normal(n_test=24), properties(), 10)
+    runs = {}
+    for seed, by_length in enumerate((0.5, 1.5)):
+        changed = lifts.copy(data=np.ones(lifts.shape))
+        changed.loc[{"control": "length"}] = by_length
+        changed.loc[{"control": "norm"}] = 1.2
+        runs[seed] = changed.assign_attrs(lifts.attrs)
+    agree = remaining_lift(runs)["change_signs_agree"]
+    assert not agree.sel(control="length").any(), "less in one run, more in the other"
+    assert agree.sel(control=["none", "norm"]).all()

@@ -143,6 +143,18 @@ def test_a_run_overlaps_wholly_with_itself_and_by_chance_with_noise() -> None:
         assert float(found[name]) == pytest.approx(float(found[f"expected_{name}"]), abs=0.03)
 
 
+def test_two_runs_whose_scores_are_all_tied_overlap_by_chance() -> None:
+    """Each breaks ties by an order of its own: one order for both would make them agree wholly."""
+    tied = in_memory(np.zeros((3, 400, 32), dtype=np.float32), TRAIN, ["ko"] * 400)
+    other = Influence(tied.dataset.copy())
+    for one, two in ((tied, other), (tied, tied)):
+        found = overlap(one, two, 5)
+        for name in ("jaccard", "rank_biased_overlap"):
+            error = 4 * float(found[name].std()) / 400**0.5
+            expected = float(found[f"expected_{name}"][0])
+            assert float(found[name].mean()) == pytest.approx(expected, abs=error)
+
+
 def test_means_by_language_have_the_intervals_of_the_statistics() -> None:
     runs = [in_memory(scores(3, 12, 32, s), TRAIN, ["ko", "en", "de"] * 4) for s in (1, 2)]
     overlaps = overlap(*runs, 6)

@@ -79,6 +79,84 @@ def test_examples_without_translations_exchange_labels_with_one_another() -> Non
     assert round(float(found["null_high"]), 6) in possible
 
 
+# By (item, group): the positions that get one language together, for each language in turn.
+BLOCKS = {
+    "a, b of g": [[0, 3], [1, 4], [2, 5]],  # both in de, en and fr
+    "c of g": [[6], [7]],  # in de and en only
+    "d of no group": [[8], [9], [10]],
+    "e of no group": [[11], [12]],
+}
+IN_BLOCKS = ["de", "en", "fr"] * 2 + ["de", "en"] + ["de", "en", "fr"] + ["en", "fr"]
+ITEMS_OF_BLOCKS = [*"aaabbbccdddee"]
+GROUPS_OF_BLOCKS = ["g"] * 8 + [""] * 5
+
+
+def sums_of_all_exchanges(values: np.ndarray, blocks: list[list[list[int]]]) -> list[float]:
+    """What German would have under each permutation of the languages within each block, as it is first."""
+    sums = []
+    for choice in itertools.product(*(itertools.permutations(block) for block in blocks)):
+        labels: dict[int, str] = {}
+        for block, permuted in zip(blocks, choice, strict=True):
+            for together, source in zip(block, permuted, strict=True):
+                labels |= dict.fromkeys(together, IN_BLOCKS[source[0]])
+        sums.append(sum(float(values[n]) for n, label in labels.items() if label == "de"))
+    return sums
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_items_of_one_group_and_the_same_languages_exchange_them_together(seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(
+        13
+    )  # examples of a group need not be neighbours
+    values = normal(1, 13, seed=seed)
+    columns = {"train_item": ITEMS_OF_BLOCKS, "train_group": GROUPS_OF_BLOCKS}
+    scores = score_matrix(
+        values[:, order],
+        [IN_BLOCKS[n] for n in order],
+        ["ko"],
+        **{name: [column[n] for n in order] for name, column in columns.items()},
+    )
+    sums = sums_of_all_exchanges(values[0], list(BLOCKS.values()))
+    assert len(sums) == 6 * 2 * 6 * 2
+    centre = np.mean(sums)
+    p_value = np.mean([abs(x - centre) >= abs(sums[0] - centre) - 1e-6 for x in sums])
+    found = permutation_test(scores, 20_000, level=0.9999).sel(CELL)
+    assert float(found["observed"]) == pytest.approx(sums[0], rel=1e-5)
+    assert float(found["null_mean"]) == pytest.approx(centre, rel=1e-5)
+    assert float(found["p_value"]) == pytest.approx(p_value, abs=0.015)
+    limits = float(found["null_low"]), float(found["null_high"])
+    assert limits == pytest.approx((min(sums), max(sums)), rel=1e-5), "no other labelling may occur"
+
+
+def test_without_groups_the_same_items_are_exchanged_one_by_one() -> None:
+    columns = {"train_item": ITEMS_OF_BLOCKS, "train_group": [""] * 13}
+    scores = score_matrix(normal(1, 13), IN_BLOCKS, ["ko"], **columns)
+    alone = permutation_test(scores.drop_vars("train_group"), 999)
+    xr.testing.assert_identical(alone, permutation_test(scores, 999))
+    one_by_one = [[[3 * i + j] for j in range(3)] for i in range(2)]
+    sums = sums_of_all_exchanges(scores.values[0], [*one_by_one, *list(BLOCKS.values())[1:]])
+    found = permutation_test(scores, 20_000, level=0.9999).sel(CELL)
+    assert float(found["null_high"]) == pytest.approx(max(sums), rel=1e-5)
+
+
+def test_examples_of_one_group_and_language_without_translations_move_together() -> None:
+    """Pairs exchange with pairs and single ones with single ones; a group of three finds no other and stays."""
+    train = ["de", "de", "en", "en", "de", "en", "fr", "fr", "fr"]
+    groups = ["g", "g", "h", "h", "", "i", "j", "j", "j"]
+    scores = score_matrix(
+        normal(1, 9), train, ["ko"], train_item=list("abcdefghi"), train_group=groups
+    )
+    x = scores.values[0]
+    sums = [float(x[pair].sum() + x[one]) for pair in ([0, 1], [2, 3]) for one in (4, 5)]
+    found = permutation_test(scores, 5000, level=0.9999)
+    assert float(found["null_mean"].sel(CELL)) == pytest.approx(np.mean(sums), rel=1e-5)
+    assert float(found["null_low"].sel(CELL)) == pytest.approx(min(sums), rel=1e-5)
+    assert float(found["null_high"].sel(CELL)) == pytest.approx(max(sums), rel=1e-5)
+    french = found.sel(test_language="ko", train_language="fr")
+    assert float(french["null_low"]) == pytest.approx(float(x[6:].sum()), rel=1e-5)
+    assert float(french["p_value"]) == 1
+
+
 def test_what_is_observed_is_the_measure_itself() -> None:
     train, test = ["de", "en", "en", "fr"] * 6, ["ko", "en", "ko"]
     scores = score_matrix(normal(3, 24), train, test)
@@ -175,3 +253,18 @@ def test_a_study_of_the_usual_size_takes_seconds() -> None:
     start = time.perf_counter()
     permutation_test(top_weights(scores, 100), 1000)
     assert time.perf_counter() - start < 10  # 0.3 seconds where it was written
+
+
+def test_groups_make_it_no_slower() -> None:
+    train, items = ["en", "de", "fr", "ru", "es"] * 900, [str(n // 5) for n in range(4500)]
+    values, tests = normal(20, 4500), ["en", "de", "fr", "ru", "es"] * 4
+    seconds = {}
+    for name, groups in (
+        ("one by one", [""] * 4500),
+        ("groups", [str(n // 15) for n in range(4500)]),
+    ):
+        scores = score_matrix(values, train, tests, train_item=items, train_group=groups)
+        start = time.perf_counter()
+        permutation_test(scores, 1000)
+        seconds[name] = time.perf_counter() - start
+    assert seconds["groups"] < seconds["one by one"] + 0.5, seconds

@@ -20,8 +20,8 @@ from synthetic_influence import scores as checkpoint_scores
 
 def count_by_hand(
     scores: xr.DataArray, m: int, k: int, language: str
-) -> tuple[int, int, float, float]:
-    """Reinforcing, complementary and expected reinforcing, also given labels, of one test example and language."""
+) -> tuple[int, int, float, float, int]:
+    """Reinforcing, complementary and expected reinforcing, also given labels, and without an item."""
     train = list(zip(scores.train_language.values, scores.train_item.values, strict=True))
     order = sorted(range(len(train)), key=lambda n: (-float(scores[m, n]), n))[:k]
     own = str(scores.test_language.values[m])
@@ -40,7 +40,8 @@ def count_by_hand(
                 if lang == language and item and label == labels[n]
             ]
             given += sum(item in own_items for item in like) / len(like)
-    return reinforcing, len(drawn) - reinforcing, len(drawn) * share, given
+    n_without = sum(train[n] == (language, "") for n in order)
+    return reinforcing, len(drawn) - reinforcing, len(drawn) * share, given, n_without
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -162,6 +163,26 @@ def test_every_proponent_with_an_item_is_one_or_the_other(seed: int, k: int) -> 
         row = found.sel(test=scores["test"].values[m])
         total = row["reinforcing"].sum() + row["complementary"].sum()
         assert float(total) == len(other)
+
+
+def test_a_row_says_how_many_proponents_it_rests_on_and_how_many_had_no_item() -> None:
+    scores = partly_parallel(6, test=("en", "en", "de", "en"))
+    other = scores.copy(data=np.random.default_rng(7).normal(size=scores.shape))
+    by_run = [reinforcement(one, (25,)) for one in (scores, other)]
+    rate = reinforcement_rate(by_run[0]).isel(k=0)
+    for language in ("de", "nan"):
+        by_hand = [count_by_hand(scores, m, 25, language) for m in (0, 1, 3)]
+        row = rate.sel(test_language="en", train_language=language)
+        with_item = sum(reinforcing + rest for reinforcing, rest, *_ in by_hand)
+        assert float(row["n_proponents"]) == pytest.approx(with_item / 3)
+        assert float(row["n_without_item"]) == pytest.approx(sum(r[4] for r in by_hand) / 3)
+    nameless = rate["n_without_item"].sel(test_language="en")
+    assert float(nameless.sel(train_language="nan")) > 0, "the case must not be trivial"
+    own = rate.sel(test_language="en", train_language="en")
+    assert own[["n_proponents", "n_without_item"]].isnull().to_array().all()
+    both = reinforcement_rate(xr.concat(by_run, "run"))
+    single = [reinforcement_rate(one)["n_proponents"] for one in by_run]
+    np.testing.assert_allclose(both["n_proponents"], (single[0] + single[1]) / 2)
 
 
 def test_test_languages_that_were_not_trained_on_are_left_out_by_name() -> None:

@@ -215,6 +215,24 @@ def test_verdicts_say_plainly_who_wins(better, says):
     assert "by {:.1f} points [{:.1f}, {:.1f}], q = ".format(*shown) in sentences[0]
 
 
+def test_no_one_wins_where_seeds_disagree_in_sign():
+    found = differences(frame(losses(0.03, seeds=(0, 1, 2))), "language")
+    found["q_value"][:] = 0.01
+    assert all("influence beats" in sentence for sentence in verdicts(found)[:-1])
+    found["signs_agree"].loc[{"control": "bm25"}] = False
+    bm25, random, _ = verdicts(found)
+    assert bm25.startswith(
+        "no difference shown between influence and bm25 at k=50: drop larger by "
+    )
+    assert bm25.endswith("q = 0.010, but seeds disagree in sign")
+    assert random.startswith("influence beats random")
+    printed_rows = latex(
+        difference_table(found, "language"), difference_table(found, "language").layout
+    )
+    stars = [line.count("*") for line in printed_rows.splitlines() if line.startswith("predicted")]
+    assert stars == [1, 1, 1], "a star for random, none for bm25"
+
+
 def test_one_test_example_gives_no_verdict():
     one = frame(losses(0.05))
     sentences = verdicts(differences(one[one["test"] == "test-0"], "language"))
@@ -225,10 +243,17 @@ def test_tables_are_set_and_captioned():
     given = frame(losses(0.03, ks=(50, 100), draws=3))
     found = differences(given, "language")
     table = difference_table(found, "language")
-    for part in ("k = 50, 100", "16 test examples, 4 to 12 a language", "1 seed", "95 percent"):
+    tests = "16 test examples, 4 to 12 a language in 4 to 12 clusters"
+    drop = drop_table(mean_drops(given), "language")
+    for part in ("k = 50, 100", tests, "; 1 seed (0). ", "95 percent"):
         assert part in table.caption
+        assert part in drop.caption
+    several = frame(losses(0.03, seeds=(2, 5)))
+    assert (
+        "2 seeds (2, 5)" in difference_table(differences(several, "language"), "language").caption
+    )
+    assert "2 seeds (2, 5)" in drop_table(mean_drops(several), "language").caption
     assert {"q_value", "n_test", "low"} <= set(table.frame.columns)
     assert len(table.frame) == 3 * 2 * 3 * 2
     assert "bm25" in latex(table, table.layout)
-    drop = drop_table(mean_drops(given), "language")
     assert "influence" in latex(drop, drop.layout)

@@ -55,6 +55,26 @@ def test_a_star_marks_what_remains_at_the_false_discovery_rate() -> None:
     ]
 
 
+def test_a_star_needs_seeds_that_agree_in_sign_where_there_is_such_a_column() -> None:
+    frame = FRAME.assign(q_value=0.01, signs_agree=[True, False, True, False])
+    cell = Cell("expected", q_value="q_value")
+    layout = Layout(["test_language", "train_language"], {"x": cell})
+    assert printed(Table("a", "b", frame), layout)["x"].tolist() == [
+        "40.0*",
+        "60.0",
+        "40.0*",
+        "60.0",
+    ]
+    # The column of an estimate with a name of its own has that name too.
+    change = Cell("expected", q_value="change_q_value")
+    renamed = frame.rename(columns={"q_value": "change_q_value"})
+    shown = printed(Table("a", "b", renamed), Layout(layout.rows, {"x": change}))["x"].tolist()
+    assert all(text.endswith("*") for text in shown), "signs_agree is of another number"
+    renamed["change_signs_agree"] = ~frame["signs_agree"]
+    shown = printed(Table("a", "b", renamed), Layout(layout.rows, {"x": change}))["x"].tolist()
+    assert shown == ["40.0", "60.0*", "40.0", "60.0*"]
+
+
 def test_latex_is_booktabs_with_its_special_characters_written_out() -> None:
     text = table(ACROSS)
     assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]

@@ -53,6 +53,8 @@ def test_a_ranking_sorts_and_draws_the_order_of_equal_scores(sign: Sign) -> None
     many = score_matrix(np.zeros((2000, 12)), TRAIN, ["en"] * 2000)
     first = ranking(many, 3, sign).values
     assert (first == ranking(many, 3, sign).values).all()
+    another = ranking(many, 3, sign, ties=1).values
+    assert (first == another).all(axis=1).sum() < 10, "one in 12 * 11 * 10 by chance"
     assert all(len(set(row)) == 3 for row in first.tolist())
     # 6,000 places over 12 positions: 500 each, with a standard deviation of 19.
     assert np.abs(np.bincount(first.ravel(), minlength=12) - 500).max() < 100

@@ -21,7 +21,8 @@ _HUGE = 2**29  # 2 GiB, never touched: nothing free in the heap fits it
 def part_touched_anew(tensors: int = 32) -> float:
     """Of large tensors, each freed before the next, the part whose pages the kernel handed out anew.
 
-    Of so many that the remainders of their alignment no longer fit glibc's caches, which keep the first from being reused.
+    Of so many that the remainders of their alignment no longer fit glibc's caches, which keep the first from being
+    used again.
     """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(tensors):
@@ -59,4 +60,6 @@ def test_a_hint_for_huge_pages_changes_no_number() -> None:
         tensor = on_huge_pages(torch.empty(_NUMBERS))
         assert int(tensor.zero_().count_nonzero()) == 0
     view = torch.arange(10.0)[3:]
-    assert on_huge_pages(view).tolist() == list(range(3, 10)), "less than a page: nothing to ask for"
+    assert on_huge_pages(view).tolist() == list(range(3, 10)), (
+        "less than a page: nothing to ask for"
+    )

@@ -73,6 +73,22 @@ def test_the_bank_of_a_tied_head_takes_no_more_memory_than_foretold():
     assert 0.3 * foretold < bank.nbytes <= foretold
 
 
+@pytest.mark.parametrize("longest", [4, 20])
+def test_the_bank_of_shared_layers_takes_no_more_memory_than_foretold(longest):
+    """ALBERT's layers are one module: it has the tokens of all, and may be written out where one layer is not."""
+    from architectures import ARCHITECTURES, collate
+
+    model = ARCHITECTURES["albert"].model(torch.float32)
+    batch = collate(builders.examples(6, longest, seed=2), "albert")
+    tokens = batch["input_ids"].shape[1]
+    with GradientEngine(model) as engine:
+        calls = engine.calls(batch)
+        bank = fill_bank(engine, [batch]).bank
+        foretold = bank_nbytes(engine.selection, tokens, 6, "float32", calls)
+    assert set(calls.values()) == {1, model.config.num_hidden_layers}
+    assert 0.3 * foretold < bank.nbytes <= foretold
+
+
 @pytest.mark.parametrize("passes", [1, 2, 5])
 def test_blocks_are_as_few_and_as_even_as_the_memory_allows(passes):
     with GradientEngine(builders.xlm_roberta()) as engine:

@@ -107,6 +107,8 @@ def test_what_remains_after_correction_for_the_number_of_pairs_is_said() -> None
     assert said.endswith(
         "At a false discovery rate of 5% an effect is shown in 1 of the 6 language pairs."
     )
+    split = made(mixing_contributions=added.assign(signs_agree=False)).findings[0]
+    assert split.endswith("an effect is shown in none of the 6 language pairs."), "seeds disagree"
 
 
 def test_the_matrix_marks_what_excludes_zero_and_speaks_of_points() -> None:

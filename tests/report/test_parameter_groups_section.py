@@ -8,7 +8,7 @@ from made_up_report import made_up, numbers_with
 from sprachbund.report import Results
 from sprachbund.report.drawing import to_svg
 from sprachbund.report.numbers import Numbers
-from sprachbund.report.section import Folded, Section
+from sprachbund.report.section import Folded, Reading, Section
 from sprachbund.report.sections.parameter_groups import parameter_groups
 from sprachbund.report.tables import Table
 
@@ -105,6 +105,14 @@ def test_zero_shot_languages_alone_are_followed_from_their_strongest_language() 
     assert {row["panel"] for row in rows_of_chart(section.figures[0].chart)} >= {
         f"ko Korean from {train}"
     }
+
+
+def test_what_the_groups_of_embeddings_hold_is_said_where_there_are_any() -> None:
+    named = groups(80, 80).replace({"group": {"layer 0": "embeddings: other"}})
+    (said,) = (part.text for part in made(named).parts if isinstance(part, Reading))
+    assert "“embeddings: other” is all else before the layers: the other sub-words, special" in said
+    (plain,) = (part.text for part in made(groups(80, 80)).parts if isinstance(part, Reading))
+    assert "sub-words" not in plain
 
 
 def test_without_a_decomposition_there_is_no_section() -> None:

@@ -72,6 +72,15 @@ def test_each_control_has_its_verdict_with_the_interval() -> None:
     assert "at k = 4 influence is worse (difference −3.0 points [−4.0, −2.0]" in section.findings[3]
 
 
+def test_where_seeds_disagree_in_sign_nothing_is_claimed() -> None:
+    frame = differences({("random", 2): (3.0, 0.01)}).assign(signs_agree=False)
+    section = removal(numbers_with(removal_drops=drops(), removal_differences=frame))
+    assert section is not None
+    assert "not shown to beat any control" in section.findings[0]
+    assert section.findings[2].endswith("q = 0.010, but seeds disagree in sign).")
+    assert "at k = 2 no difference is shown" in section.findings[2]
+
+
 def test_where_influence_beats_nothing_that_comes_first() -> None:
     section = made({("random", 2): (0.2, 0.8), ("bm25", 2): (-0.2, 0.8)})
     assert section.findings[0] == (

@@ -15,6 +15,7 @@ from sprachbund.report.numbers import Numbers
 from sprachbund.report.section import Folded, Section
 from sprachbund.report.sections.dynamics import dynamics
 from sprachbund.report.sections.explanations import explanations
+from sprachbund.report.sections.opponents import opponents
 from sprachbund.report.sections.reinforcement import reinforcement
 from sprachbund.report.sections.relations import relations
 from sprachbund.report.sections.seeds import seeds
@@ -57,6 +58,42 @@ def test_a_planted_preference_for_the_own_language_is_found() -> None:
     assert "(chance 50.0%): that is above chance" in section.findings[0]
     assert section.findings[1].startswith("By a permutation test all 4 language pairs differ")
     assert ": 2 above, 2 below; the interval excludes chance in 4 of them" in section.findings[1]
+
+
+def test_chance_stands_beside_every_share_of_the_own_language() -> None:
+    trained, tested = ["en"] * N + ["de"] * 2 * N, ["en"] * N + ["de"] * N
+    values = np.random.default_rng(0).normal(size=(3, 2 * N, 3 * N))
+    uneven = in_memory(values, trained, tested, train_item=[f"a-{n}" for n in range(3 * N)])
+    numbers = Numbers(data_of({0: uneven}))
+    tables = {
+        table.caption: table
+        for section in (sharing(numbers), opponents(numbers), dynamics(numbers))
+        for part in section.parts
+        if isinstance(part, Folded)
+        for table in part.tables
+    }
+    of_rows = [
+        table
+        for caption, table in tables.items()
+        if caption.startswith(("Share of the own", "Own-language share", "The same for the sum"))
+    ]
+    assert len(of_rows) == 4, "by k for both signs, by epoch alone and summed"
+    for table in of_rows:
+        assert table.header[-1] == "Chance"
+        assert {row[0]: row[-1] for row in table.rows} == {
+            "en English": "33.3%",
+            "de German": "66.7%",
+        }, "a third and two thirds of the training examples"
+    (means,) = (table for caption, table in tables.items() if caption.startswith("Mean influence"))
+    assert means.header[-1] == "Chance"
+    scores = uneven.total().values
+    for row, of_language in zip(means.rows, (scores[:N], scores[N:]), strict=True):
+        exponent = re.search(r"to the power of (-?\d+)", means.caption)
+        power = int(exponent[1]) if exponent else 0
+        shown = float(row[-1].replace("−", "-")) * 10.0**power
+        assert shown == pytest.approx(of_language.mean(), abs=0.0051 * 10.0**power)
+    assert all("chance" in caption or table.footer or "Chance" in table.header
+               for caption, table in tables.items() if "share" in caption.lower())  # fmt: skip
 
 
 def test_noise_is_said_to_be_no_finding() -> None:
@@ -148,6 +185,9 @@ def test_translations_among_the_proponents_reinforce() -> None:
     )
     assert found is not None
     assert float(found[1]) + float(found[2]) == pytest.approx(100.0)
+    by_chance = [part for part in section.parts if isinstance(part, Folded)][-1].tables[-1]
+    assert by_chance.caption.startswith("Chance: among 10")
+    assert by_chance.rows[0][1:] == ["–", "83.3%"], "10 of the 12 German examples"
 
 
 def test_data_that_is_not_parallel_is_one_sentence() -> None:
@@ -239,4 +279,6 @@ def test_seeds_that_disagree_in_sign_are_named() -> None:
         not disagree.any() and "In none of the 4" in section.findings[1]
     )
     assert "Jaccard index of" in next(p.finding for p in section.parts if hasattr(p, "finding"))
+    overlaps = [part for part in section.parts if isinstance(part, Folded)][-1].tables
+    assert [table.header[1:] for table in overlaps] == [["Seeds 0 and 1", "Chance"]] * 2
     assert "There is one seed" in seeds(Numbers(planted(0.0))).findings[0]

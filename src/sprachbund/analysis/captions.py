@@ -1,7 +1,8 @@
 """What a reader must know of a table: how many test examples, which runs, what the interval is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import pandas as pd
 import xarray as xr
 
 from sprachbund.analysis.answers import Runs
@@ -26,15 +27,22 @@ def caption(what: str, found: xr.Dataset, runs: Runs, chance: str) -> str:
     return " ".join(parts)
 
 
-def guess(n_labels: int) -> str:
-    """The accuracy of a guess among so many labels."""
-    return f"{100 / n_labels:.1f} percent, a guess among {n_labels} labels"
+def guess(labels: Sequence[str], evaluated: xr.DataArray | None = None) -> str:
+    """The accuracy of a guess among the labels of a model, and of always giving one of them.
+
+    `evaluated` [test], with `test_language`, are the labels of the examples that the accuracy is of, where they are
+    known: one label always given is right as often as the most frequent one of a language occurs.
+    """
+    text = f"{100 / len(labels):.1f} percent, a guess among {len(labels)} labels"
+    if evaluated is None:
+        return text
+    by_language = pd.Series(evaluated.values).groupby(evaluated["test_language"].values)
+    percent = [100 * float(part.value_counts(normalize=True).max()) for _, part in by_language]
+    return f"{text}; {spread_of(percent, 1)} percent, always the most frequent label of a language"
 
 
-def _tests(found: xr.Dataset, runs: Runs) -> str:
-    dataset = next(iter(runs.values())).dataset
-    if "n_test" not in found.coords:
-        return f"{dataset.sizes['test']:,} test examples"
+def tests_of(found: xr.Dataset) -> str:
+    """ "16 test examples, 4 to 12 a language in 4 to 12 clusters", of what has `n_test` [test_language]."""
     counts = [int(n) for n in _with_a_value(found)]
     text = f"{sum(counts):,} test examples, {spread_of(counts) if counts else 'none'} a language"
     if "n_clusters" not in found:
@@ -44,6 +52,12 @@ def _tests(found: xr.Dataset, runs: Runs) -> str:
     )  # fmt: skip
     known = [int(n) for n in clusters.dropna("test_language").values]
     return f"{text} in {spread_of(known)} clusters" if known else f"{text}, none with a value"
+
+
+def _tests(found: xr.Dataset, runs: Runs) -> str:
+    if "n_test" in found.coords:
+        return tests_of(found)
+    return f"{next(iter(runs.values())).dataset.sizes['test']:,} test examples"
 
 
 def _with_a_value(found: xr.Dataset) -> Iterable[int]:

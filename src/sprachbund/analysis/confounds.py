@@ -155,7 +155,8 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     says little where that lift is near 1: then go by `change`. The lift
     without control is that of the control which `compared_with` names. `change`, `change_low` and `change_high`: the
     lift after the control less that without, paired by test example and run, with the interval of the difference;
-    without one where the control changes too few test examples. `change_p_value` and `change_q_value` are those of no
+    without one where the control changes too few test examples. `change_signs_agree` is false where one run rises and
+    another falls. `change_p_value` and `change_q_value` are those of no
     change (`interval_tests.with_p_values`).
     """
     greatest = max(lift.attrs["greatest_lift"] for lift in lifts.values())
@@ -171,9 +172,8 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     # Where a control changes few test examples, most resamples have no spread and set no limit on one side or both.
     limited = np.isfinite(change["low"]) & np.isfinite(change["high"])
     change = change.assign({name: change[name].where(limited) for name in ("low", "high")})
-    names = {"mean": "change"} | {
-        name: f"change_{name}" for name in ("low", "high", "p_value", "q_value")
-    }
+    columns = ("low", "high", "signs_agree", "p_value", "q_value")
+    names = {"mean": "change"} | {name: f"change_{name}" for name in columns}
     found = found.assign({ours: change[name] for name, ours in names.items()})
     plain = found.sel(control=compared_with).assign_coords(control=found["control"].values)
     certain = (plain["low"] > _LEVEL_OF_CHANCE) | (plain["high"] < _LEVEL_OF_CHANCE)

@@ -19,7 +19,7 @@ from sprachbund.analysis.dynamics import (
     running,
 )
 from sprachbund.analysis.interval_tests import with_p_values
-from sprachbund.analysis.measures import mean_influence, top_share, top_shares
+from sprachbund.analysis.measures import mass_share, mean_influence, top_share, top_shares
 from sprachbund.analysis.seeds import combine_each_and_all, combine_seeds, quiet_about_signs
 from sprachbund.analysis.statistics import PERCENT, POINTS, UNBOUNDED
 from sprachbund.errors import InfluenceError
@@ -79,6 +79,22 @@ def own_share_change(
         change = change.rename(checkpoint="since").transpose("k", "since", "test")
         changes[seed] = change.drop_vars("expected_percent", errors="ignore")
     return with_p_values(lambda level: combine_each_and_all(changes, 0.0, POINTS, level=level))
+
+
+def share_by_checkpoint(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    """`answers.share` in the course of fine-tuning.
+
+    Returns: as `by_checkpoint`, [scores, checkpoint, test_language, train_language], percent, with the coordinate
+    `expected_percent` [train_language].
+    Raises: InfluenceError if k exceeds the number of training examples or the runs have other checkpoints.
+    """
+    found = by_checkpoint(runs, partial(top_share, k=k, sign=sign), PERCENT)
+    return found.assign_attrs(k=k, sign=sign)
+
+
+def mass_by_checkpoint(runs: Runs, sign: Sign = "proponents") -> xr.Dataset:
+    """`answers.mass` in the course of fine-tuning; see `share_by_checkpoint`."""
+    return by_checkpoint(runs, partial(mass_share, sign=sign), PERCENT).assign_attrs(sign=sign)
 
 
 def mean_score_by_checkpoint(runs: Runs) -> xr.Dataset:

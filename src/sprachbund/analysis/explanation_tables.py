@@ -31,12 +31,19 @@ def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
     )
     chances = ("expected_percent", "expected_given_labels_percent")
     limits = limits_of(*names)
-    columns = (*names, *chances, *limits, "seed_standard_deviation", "signs_agree", *COUNTS)
+    behind = ("n_proponents", "n_without_item")
+    of_seeds = ("seed_standard_deviation", "signs_agree")
+    columns = (*names, *chances, *limits, *behind, *of_seeds, *COUNTS)
     what = (
         "Percentage of the proponents from another language whose translation is among those "
         f"from the own language (reinforcing; the others are complementary), in the top k, {named_ks(runs, k)}"
     )
+    counted = (
+        "An item that the own language does not have counts as complementary, which chance allows for; of proponents "
+        "without an item (n_without_item a test example, beside n_proponents with one) nothing is said."
+    )
     cells = {
+        "proponents": Cell("n_proponents"),
         "reinforcing": Cell(names[0], limits[0], limits[1]),
         "complementary": Cell(names[1], limits[2], limits[3]),
         "chance": Cell(chances[0]),
@@ -52,7 +59,8 @@ def reinforcement_tables(runs: Runs, k: int) -> list[Table]:
                 found,
                 runs,
                 "of reinforcing, as many drawn at random from the language, and as many of each label",
-            ),
+            )
+            + f" {counted}",
             tidy(found, ("k", *PAIR), columns).dropna(subset="expected_percent"),
             Layout(["k", *PAIR], cells),
         )
@@ -112,7 +120,7 @@ def confounds_tables(runs: Runs, k: int, given: Given, parts: Decompositions) ->
         "the lift's distance from 1, percent, which says little where that was small"
     )
     change = ("change", "change_low", "change_high")
-    p_and_q = ("change_p_value", "change_q_value")
+    p_and_q = ("change_signs_agree", "change_p_value", "change_q_value")
     columns = (*ESTIMATE, *change, *p_and_q, "remaining_percent", "compared_with", *COUNTS)
     cells = {
         "lift": MEAN_2["mean"],

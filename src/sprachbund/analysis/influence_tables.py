@@ -228,11 +228,11 @@ def learning_tables(runs: Runs) -> list[Table]:
     found = courses.learning(runs)
     columns = ("epoch", "mean", "low", "high", "seed_standard_deviation", *COUNTS)
     what = "Accuracy (percent) and loss (nats) on the attributed test examples by checkpoint"
-    labels = set(next(iter(runs.values())).dataset["train_label"].values.tolist())
+    first = next(iter(runs.values()))
     return [
         Table(
             "learning_curves",
-            caption(what, found, runs, guess(len(labels))),
+            caption(what, found, runs, guess(first.labels, first.dataset["test_label"])),
             tidy(found, ("measure", "checkpoint", "test_language"), columns),
             Layout(["measure", "checkpoint"], MEAN_2, "test_language"),
         )

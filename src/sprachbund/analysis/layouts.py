@@ -11,7 +11,7 @@ MEAN = {"mean": Cell("mean", "low", "high")}
 MEAN_2 = {"mean": Cell("mean", "low", "high", 2)}
 TESTED_MEAN = {"mean": Cell("mean", "low", "high", q_value="q_value")}
 TESTED_MEAN_2 = {"mean": Cell("mean", "low", "high", 2, "q_value")}
-STARRED = f"* where q is at most {FALSE_DISCOVERY_RATE}"
+STARRED = f"* where q is at most {FALSE_DISCOVERY_RATE} and no seeds disagree in sign"
 
 
 def limits_of(*names: str) -> list[str]:

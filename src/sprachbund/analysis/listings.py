@@ -33,7 +33,7 @@ def listings(
         Table(
             "own_language_share",
             f"Percentage of the top {k} of each checkpoint alone that is in the test example's own "
-            f"language, by seed and sign; the last row is chance. {tests}",
+            f"language, by seed and sign; the last row is chance. {tests} Intervals: table dynamics.",
             own_language_table(influences, k),
             Layout(["seed", "sign", "checkpoint"], _SHARE, "test_language", "expected_percent"),
         )
@@ -47,10 +47,10 @@ def listings(
     )
     if accuracy is not None:
         shown = {"accuracy": Cell("accuracy", digits=3)}
-        labels = set(next(iter(influences.values())).dataset["train_label"].values.tolist())
+        labels = next(iter(influences.values())).labels
         caption = (
             "Accuracy by seed, checkpoint and language, as fine-tuning measured it on the examples for evaluation "
-            f"(their number is in the table); {seeds_of(influences)}. Chance: {guess(len(labels))}."
+            f"(their number is in the table); {seeds_of(influences)}. Chance: {guess(labels)}."
         )
         layout = Layout(["seed", "checkpoint"], shown, "language")
         tables.append(Table("accuracy", caption, accuracy, layout))
@@ -104,18 +104,19 @@ def top_examples_table(influences: Mapping[int, Influence], k: int) -> pd.DataFr
 def _sharing(influences: Mapping[int, Influence], k: int, sign: Sign) -> list[Table]:
     shares = {seed: language_share(found, k, sign) for seed, found in influences.items()}
     what = f"Percentage of each test example's top {k} {sign} by training language"
+    about = f"{_counted(influences)} Intervals: table share_{sign}."
     tables = [
         Table(
             f"sharing_{sign}",
             f"{what}, by seed, averaged over the test examples of a language; the last row is "
-            f"chance. {_counted(influences)}",
+            f"chance. {about}",
             _by_seed(shares),
             Layout(["seed", "test_language"], _SHARE, "train_language", "expected_percent"),
         )
     ]
     if len(shares) > 1:
         layout = Layout(["test_language"], _SHARE, "train_language", "expected_percent")
-        caption = f"{what}, mean over seeds; the last row is chance. {_counted(influences)}"
+        caption = f"{what}, mean over seeds; the last row is chance. {about}"
         name = f"sharing_{sign}_over_seeds"
         tables.append(Table(name, caption, _over_seeds(over_seeds(shares)), layout))
     return tables

@@ -1,6 +1,6 @@
 """Tables of a sweep over mixes: accuracy, what each language adds, pairs, and shares by proportion."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -35,17 +35,21 @@ _COUNT = {"n_train": Cell("n_train", digits=0)}
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a sweep: correctness by seed, and influence results by mix and seed where asked."""
+    """What was measured of a sweep: correctness by seed, and influence results by mix and seed where asked.
+
+    `labels` are those that the models choose from.
+    """
 
     sweep: Sweep
     correct: Correct
     influences: Mapping[str, Runs]
     k: int
+    labels: Sequence[str]
 
 
 def mixing_tables(measured: Measured) -> list[Table]:
     """Every table that the mixes of a sweep allow, in reading order."""
-    tables = [_mixes(measured.sweep), *_accuracies(measured)]
+    tables = [_mixes(measured), *_accuracies(measured)]
     sweep = measured.sweep
     if sweep.without:
         tables.append(_contributions(measured))
@@ -56,14 +60,15 @@ def mixing_tables(measured: Measured) -> list[Table]:
     return tables
 
 
-def _mixes(sweep: Sweep) -> Table:
+def _mixes(measured: Measured) -> Table:
     rows = [
         (mix.name, language, count, mix.percent(language))
-        for mix in sweep.mixes
+        for mix in measured.sweep.mixes
         for language, count in mix.counts.items()
     ]
     frame = pd.DataFrame(rows, columns=["mix", "train_language", "n_train", "percent"])
-    what = "Training examples of each mix by language."
+    seeds = seeds_of(measured.correct)
+    what = f"Training examples of each mix by language, in each run; {seeds}."
     return Table("mixing_mixes", what, frame, Layout(["mix"], _COUNT, "train_language"))
 
 
@@ -71,7 +76,7 @@ def _accuracies(measured: Measured) -> list[Table]:
     found, study = accuracy(measured.correct), measured.sweep.study.name
     change = accuracy_change(measured.correct, study)
     columns = [name for name in ESTIMATE if name != "signs_agree"]
-    labels = set(next(iter(measured.correct.values()))["test_label"].values.tolist())
+    chance = guess(measured.labels, next(iter(measured.correct.values()))["test_label"])
     less = f"less that of the mix {study}, {_POINTS}"
     changes = tidy(change, _OF_MIX, (*ESTIMATE, *_P_AND_Q, *COUNTS))
     by_mix = Layout(["mix"], TESTED_MEAN_2, "test_language")
@@ -79,7 +84,7 @@ def _accuracies(measured: Measured) -> list[Table]:
         Table(
             "mixing_accuracy",
             _caption("Accuracy of each mix by test language, percent", found, measured)
-            + f" Chance: {guess(len(labels))}.",
+            + f" Chance: {chance}.",
             tidy(found, _OF_MIX, (*columns, *COUNTS)),
             Layout(["mix"], MEAN, "test_language"),
         ),
@@ -174,10 +179,10 @@ def _shares(measured: Measured) -> list[Table]:
                 f"Percentage {of_top} by mix and training language",
                 share,
                 runs,
-                "the language's part of the mix, in the table of mixes",
+                "the last row of each mix, the language's part of it",
             ),
             frame[["mix", *frame.columns.drop("mix")]],
-            Layout(["mix", "test_language"], MEAN, "train_language"),
+            Layout(list(_OF_MIX), MEAN, "train_language", "expected_percent", "mix"),
         ),
     ]
 

@@ -45,7 +45,7 @@ def overlap(
 
     For each test example of both runs: its top k by the total among the training examples that
     both runs had, those of its own language left out, so that a language that only one run had
-    cannot make the difference by itself.
+    cannot make the difference by itself. Equal scores are in another random order in each run: they agree by chance.
 
     Returns: [test], from 0 to 1: `jaccard`, `expected_jaccard` (two sets of k drawn at random) and
     `expected_jaccard_given_labels` (drawn at random, as many of each label as each run has),
@@ -182,7 +182,7 @@ def expected_rank_biased_overlap(n: int, k: int, persistence: float = PERSISTENC
 
 
 def _tops(scores: list[xr.DataArray], k: int, sign: Sign) -> tuple[Positions, Positions]:
-    first, second = (ranking(one, k, sign).values for one in scores)
+    first, second = (ranking(one, k, sign, ties=n).values for n, one in enumerate(scores))
     return first, second
 
 

@@ -5,28 +5,19 @@ whatever ties them to one another, stay as they are.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 from scipy.stats import false_discovery_control
 
-from sprachbund.analysis.labels import language_codes
+from sprachbund.analysis.exchange import Units, exchangeable
 from sprachbund.analysis.measures import by_test_language
 from sprachbund.errors import InfluenceError
 
 Array = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.intp]
 _NUMBERS_AT_ONCE = 2**22
 _ROUNDING = 1e-12
-
-
-class _Labels(NamedTuple):
-    codes_N: Codes  # language of each training example
-    languages: list[str]
-    strata_N: Codes  # labels are exchanged among the training examples of one stratum
 
 
 def permutation_test(
@@ -43,7 +34,10 @@ def permutation_test(
     Labels are exchanged within translation sets (training examples of one `train_item`), so that
     what an item is about cannot pass for an effect of its language; training examples that have no
     translation exchange theirs with one another. (Parallel data whose items are not named gives
-    p-values that are too large.)
+    p-values that are too large.) What shares a `train_group`, such as the hypotheses of one premise,
+    is alike within a language, and moves together (`exchangeable`): one by one, p-values would be
+    too small. What remains is a group whose items are in different sets of languages, which move
+    separately.
 
     The p-value is two-sided, by the distance from the mean over all permutations (in closed form),
     and counts the observed labels as one of them, so that it is never 0: (1 + permutations at least
@@ -55,11 +49,13 @@ def permutation_test(
     Raises: InfluenceError if all training examples that could exchange labels are of one language.
     """
     mean = by_test_language(weights).transpose("test_language", "train")
-    labels = _labels(weights)
+    units = exchangeable(weights)
+    _check_exchange(units)
     mean_TN = mean.values
-    observed_TL = mean_TN @ _one_hot(labels.codes_N, len(labels.languages))
-    null_mean_TL = mean_TN @ _chances(labels)
-    draws_RTL = np.concatenate(list(_draws(mean_TN, labels, n_permutations, seed)))
+    sum_TU = _by_unit(mean_TN, units)
+    observed_TL = sum_TU @ np.equal.outer(units.code_U, np.arange(len(units.languages)))
+    null_mean_TL = sum_TU @ _chances(units)
+    draws_RTL = np.concatenate(list(_draws(sum_TU, units, n_permutations, seed)))
     rounding_T1 = _ROUNDING * np.abs(mean_TN).sum(axis=1, keepdims=True)
     p_TL = _p_values(observed_TL - null_mean_TL, draws_RTL - null_mean_TL, rounding_T1)
     tail = (1 - level) / 2
@@ -78,8 +74,8 @@ def permutation_test(
         coords={
             "test_language": mean["test_language"].values,
             "n_test": mean["n_test"],
-            "train_language": labels.languages,
-            "n_train": ("train_language", np.bincount(labels.codes_N)),
+            "train_language": units.languages,
+            "n_train": ("train_language", np.bincount(units.code_N)),
         },
         attrs={"n_permutations": n_permutations, "level": level},
     )
@@ -105,46 +101,43 @@ def _p_values(observed_TL: Array, draws_RTL: Array, rounding_T1: Array) -> Array
     return np.where(np.isnan(observed_TL), np.nan, (1 + as_far_TL) / (1 + len(draws_RTL)))
 
 
-def _labels(weights: xr.DataArray) -> _Labels:
-    codes_N, languages = language_codes(weights["train_language"])
-    items = weights["train_item"].values.astype(object)
-    sets_N = pd.factorize(items)[0]
-    alone = (items == "") | (np.bincount(sets_N)[sets_N] == 1)
-    strata_N = pd.factorize(np.where(alone, -1, sets_N))[0]
-    kinds = pd.DataFrame({"stratum": strata_N, "language": codes_N}).groupby("stratum").nunique()
-    if (kinds["language"] < 2).all():
+def _check_exchange(units: Units) -> None:
+    kinds = np.unique(np.stack([units.stratum_U, units.code_U]), axis=1)
+    if len(np.unique(kinds[0])) == kinds.shape[1]:
         raise InfluenceError(
-            f"the training examples are of {', '.join(languages)}, and none could have another's "
+            f"the training examples are of {', '.join(units.languages)}, and none could have another's "
             "language: the labels of two languages or more are needed, on translations of one item "
             "or on examples without translations"
         )
-    return _Labels(codes_N, languages, strata_N)
 
 
-def _one_hot(codes_N: Codes, n: int) -> Array:
-    return np.equal.outer(codes_N, np.arange(n)).astype(np.float64)
+def _by_unit(mean_TN: Array, units: Units) -> Array:
+    """What each unit adds, [test_language, unit]."""
+    sums_UT = np.zeros((len(units.code_U), len(mean_TN)))
+    np.add.at(sums_UT, units.unit_N, mean_TN.T)
+    return sums_UT.T
 
 
-def _chances(labels: _Labels) -> Array:
-    """Probability that each training example gets each language's label, [train, language]."""
-    n_strata, n_languages = int(labels.strata_N.max()) + 1, len(labels.languages)
-    cells = labels.strata_N * n_languages + labels.codes_N
+def _chances(units: Units) -> Array:
+    """Probability that each unit gets each language's label, [unit, language]."""
+    n_strata, n_languages = int(units.stratum_U.max()) + 1, len(units.languages)
+    cells = units.stratum_U * n_languages + units.code_U
     counts = np.bincount(cells, minlength=n_strata * n_languages).reshape(n_strata, n_languages)
-    chances: Array = (counts / counts.sum(axis=1, keepdims=True))[labels.strata_N]
+    chances: Array = (counts / counts.sum(axis=1, keepdims=True))[units.stratum_U]
     return chances
 
 
-def _draws(mean_TN: Array, labels: _Labels, n_permutations: int, seed: int) -> Iterator[Array]:
+def _draws(sum_TU: Array, units: Units, n_permutations: int, seed: int) -> Iterator[Array]:
     """Yield what is observed under permuted labels, [permutation, test_language, train_language]."""
     rng = np.random.default_rng(seed)
-    n_train = len(labels.codes_N)
-    slots_N = np.argsort(labels.strata_N, kind="stable")
-    n_block = max(1, _NUMBERS_AT_ONCE // n_train)
+    n_units = len(units.code_U)
+    slots_U = np.argsort(units.stratum_U, kind="stable")
+    n_block = max(1, _NUMBERS_AT_ONCE // n_units)
     for start in range(0, n_permutations, n_block):
         n = min(n_block, n_permutations - start)
         # Sorting by stratum plus noise shuffles within each stratum and keeps strata in their slots.
-        order_RN = np.argsort(labels.strata_N + rng.random((n, n_train)), axis=1)
-        permuted_RN = np.empty((n, n_train), dtype=np.int32)
-        permuted_RN[:, slots_N] = labels.codes_N[order_RN]
-        by_language = [(permuted_RN == code) @ mean_TN.T for code in range(len(labels.languages))]
+        order_RU = np.argsort(units.stratum_U + rng.random((n, n_units)), axis=1)
+        permuted_RU = np.empty((n, n_units), dtype=np.int32)
+        permuted_RU[:, slots_U] = units.code_U[order_RU]
+        by_language = [(permuted_RU == code) @ sum_TU.T for code in range(len(units.languages))]
         yield np.stack(by_language, axis=2)

@@ -2,7 +2,8 @@
 
 A proponent from another language is *reinforcing* when its translation is itself among the
 proponents from the test example's own language, and *complementary* when it is not (Choenni et al.
-2023). Both need parallel training data: what has no item is left out of every count here.
+2023). Both need parallel training data: what has no item is neither, and only counted as such. What has an
+item that the own language does not have is complementary; the counts by chance allow for it.
 
 Test languages that were not trained on have no own-language proponents, so that the question does
 not arise: their test examples are not in the results, and the attribute `left_out` names them.
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from sprachbund.analysis.labels import example_coords
-from sprachbund.analysis.measures import KS
+from sprachbund.analysis.measures import KS, by_test_language
 from sprachbund.analysis.parallel import Codes, Flags, Parallel, find_translations
 from sprachbund.analysis.seeds import percentage_over_runs
 from sprachbund.analysis.statistics import POINTS
@@ -32,8 +33,8 @@ def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:
     language, how many would be translations of the own-language proponents (the mean of a
     hypergeometric distribution); `expected_given_labels`: the same if as many of each label were drawn from those of
     the language and label. Translations have one label, and proponents often that of the test example: the second is
-    what influence by label alone would give. NaN for the own language, and for a language that has no
-    item in common with it in the training set.
+    what influence by label alone would give. `without_item`: proponents that have no item, in none of the others.
+    NaN for the own language, and for a language that has no item in common with it in the training set.
     Raises: InfluenceError if the training data is not parallel, if no test language was trained
     on, or if a k exceeds the number of training examples.
     """
@@ -42,7 +43,10 @@ def reinforcement(scores: xr.DataArray, ks: Sequence[int] = KS) -> xr.Dataset:
     first_MR = ranking(data.scores, max(ks)).values
     counts = np.stack([_counts(data, first_MR[:, :k]) for k in ks])
     dims = ("k", "test", "train_language")
-    names = ("reinforcing", "complementary", "expected_reinforcing", "expected_given_labels")
+    names = (
+        *("reinforcing", "complementary", "expected_reinforcing", "expected_given_labels"),
+        "without_item",
+    )
     return xr.Dataset(
         {name: (dims, counts[:, i]) for i, name in enumerate(names)},
         coords={
@@ -66,8 +70,9 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
     `expected_percent` (reinforcing, drawn at random), `excess_percent` (the difference, in percentage points),
     `expected_given_labels_percent` and `excess_given_labels_percent` (drawn at random with the same labels), and
     `_low` and `_high` of the first two and of both differences (see `ratio_intervals`), and `n_clusters`, of those with
-    a proponent from the language. NaN for the own language, for pairs without common items, and where no proponent is
-    from the language.
+    a proponent from the language. Also what a test example has in the mean: `n_proponents` from the language with an
+    item, which the percentages are of, and `n_without_item`, which are left out. NaN for the own language, for pairs
+    without common items, and where no proponent is from the language.
     """
     runs = counts if "run" in counts.dims else counts.expand_dims("run")
     found, total = runs["reinforcing"], runs["reinforcing"] + runs["complementary"]
@@ -84,11 +89,13 @@ def reinforcement_rate(counts: xr.Dataset) -> xr.Dataset:
         if not name.startswith("expected"):
             variables |= {f"{name}_{limit}": rate[limit] for limit in ("low", "high")}
     variables["n_clusters"] = rates["reinforcing_percent"]["n_clusters"]
+    for name, counted in (("n_proponents", total), ("n_without_item", runs["without_item"])):
+        variables[name] = by_test_language(counted.mean("run", skipna=False))
     return xr.Dataset(variables, attrs=counts.attrs)
 
 
 def _counts(data: Parallel, first_MR: Codes) -> npt.NDArray[np.float64]:
-    """Reinforcing, complementary, expected reinforcing, also given labels, of the top k: [4, test, language]."""
+    """Reinforcing, complementary, expected reinforcing, also given labels, without item: [5, test, language]."""
     n_test, n_items = len(first_MR), len(data.translation_IL)
     items_MR, languages_MR = data.item_N[first_MR], data.language_N[first_MR]
     known_MR = items_MR >= 0
@@ -114,8 +121,9 @@ def _counts(data: Parallel, first_MR: Codes) -> npt.NDArray[np.float64]:
         result: npt.NDArray[np.float64] = counted(known_MR, kind_N, n_kinds) * share_MC
         return result
 
-    reinforcing_ML, drawn_ML = (
-        counted(chosen_MR, data.language_N, n_languages) for chosen_MR in (reinforcing_MR, known_MR)
+    reinforcing_ML, drawn_ML, without_ML = (
+        counted(chosen_MR, data.language_N, n_languages)
+        for chosen_MR in (reinforcing_MR, known_MR, ~known_MR)
     )
     by_label = expected(data.kind_N, n_languages * data.n_labels)
     found = np.stack(
@@ -124,6 +132,7 @@ def _counts(data: Parallel, first_MR: Codes) -> npt.NDArray[np.float64]:
             drawn_ML - reinforcing_ML,
             expected(data.language_N, n_languages),
             by_label.reshape(n_test, n_languages, data.n_labels).sum(axis=2),
+            without_ML,
         ]
     )
     return np.where(data.shared_ML, found, np.nan)

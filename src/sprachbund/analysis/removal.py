@@ -21,6 +21,7 @@ from sprachbund.analysis.removal_noise import (
 )
 from sprachbund.analysis.seeds import combine_each_and_all, quiet_about_signs
 from sprachbund.analysis.statistics import POINTS
+from sprachbund.analysis.table import FALSE_DISCOVERY_RATE, differs
 
 MEASURES = ("predicted_drop", "label_drop", "flips")
 Of = Literal["language", "example"]
@@ -67,9 +68,11 @@ def mean_drops(examples: pd.DataFrame) -> xr.Dataset:
     with several runs, other seeds.
 
     Returns: `mean`, `low`, `high`, `seed_standard_deviation`, `signs_agree`, `n_clusters`,
-    [measure, criterion, k, test_language], percentage points; the last language is "all".
+    [measure, criterion, k, test_language], percentage points; the last language is "all". The attribute `seeds` names
+    the runs.
     """
-    return _each_and_all({s: values.mean("draw") for s, values in drops(examples).items()}, _LEVEL)
+    by_seed = {seed: values.mean("draw") for seed, values in drops(examples).items()}
+    return _each_and_all(by_seed, _LEVEL).assign_attrs(seeds=sorted(by_seed))
 
 
 def differences(examples: pd.DataFrame, of: Of) -> xr.Dataset:
@@ -95,13 +98,14 @@ def differences(examples: pd.DataFrame, of: Of) -> xr.Dataset:
     found = with_p_values(interval, _LEVEL)
     by_measure = [q_values(found["p_value"].sel(measure=name)) for name in found["measure"].values]
     q_value = xr.concat(by_measure, "measure").transpose(*found["p_value"].dims)
-    return found.assign(q_value=q_value).assign_attrs(noise=noise, of=of, n_seeds=len(by_seed))
+    return found.assign(q_value=q_value).assign_attrs(noise=noise, of=of, seeds=sorted(by_seed))
 
 
 def verdicts(found: xr.Dataset) -> list[str]:
     """One sentence for each control and k, of all test examples together, from `differences`.
 
-    Influence beats a control, or is worse, where the q-value is at most 0.05.
+    Influence beats a control, or is worse, where the difference `differs` from 0: q at most 0.05, and no seeds
+    disagree in sign.
     """
     cells = found.sel(measure="predicted_drop", test_language=ALL)
     sentences = [
@@ -143,15 +147,16 @@ def _sentence(cell: xr.Dataset) -> str:
     if mean < 0:
         limits = f"[{-high:.1f}, {-low:.1f}]"
     numbers = f"{size} {limits}, q = {q_value:.3f}"
-    if q_value > 0.05:
-        return f"no difference shown between influence and {control} at k={k}: {numbers}"
+    if not differs({name: cell[name].item() for name in ("q_value", "signs_agree")}):
+        split = ", but seeds disagree in sign" * (q_value <= FALSE_DISCOVERY_RATE)
+        return f"no difference shown between influence and {control} at k={k}: {numbers}{split}"
     verb = "beats" if mean > 0 else "is worse than"
     return f"influence {verb} {control} at k={k}: {numbers}"
 
 
 def _of_the_interval(found: xr.Dataset) -> str:
     source = {
-        "seeds": f"in the deviation between the {found.attrs['n_seeds']} seeds",
+        "seeds": f"in the deviation between the {len(found.attrs['seeds'])} seeds",
         "draws": "estimated from the draws of random",
         "unknown": "not in it: give several seeds, or random_draws of 3 or more",
     }

@@ -3,9 +3,10 @@
 import pandas as pd
 import xarray as xr
 
+from sprachbund.analysis.captions import seeds_of, tests_of
 from sprachbund.analysis.labels import ALL
 from sprachbund.analysis.layouts import COUNTS, ESTIMATE, MEAN, STARRED, TESTED_MEAN
-from sprachbund.analysis.table import Layout, Table, spread_of, tidy
+from sprachbund.analysis.table import Layout, Table, tidy
 
 _REMOVED_FOR = {
     "language": "examples are removed for all test examples of a language together",
@@ -26,7 +27,7 @@ def drop_table(found: xr.Dataset, of: str) -> Table:
     """The table of `mean_drops`."""
     noise = (
         "joined with the deviation between seeds"
-        if found.attrs["n_seeds"] > 1
+        if len(found.attrs["seeds"]) > 1
         else ("without the noise of retraining, for which compare random")
     )
     first = ("measure", "k", "test_language", "criterion")
@@ -66,11 +67,9 @@ def listing(name: str, what: str, frame: pd.DataFrame) -> Table:
 
 def _caption(what: str, found: xr.Dataset, of: str, noise: str, chance: str) -> str:
     each = found.sel(test_language=found["test_language"] != ALL)
-    total = int(each["n_test"].sum())
-    tests = spread_of(each["n_test"].values.tolist())
     ks = ", ".join(str(k) for k in found["k"].values)
     return (
-        f"{what} ({_MEASURES}). k = {ks}; {_REMOVED_FOR[of]}. {total:,} test examples, {tests} a "
-        f"language; {found.attrs['n_seeds']} seed(s). In brackets: 95 percent bootstrap-t intervals "
-        f"for other test examples, clustered by item and group, {noise}. Chance: {chance}."
+        f"{what} ({_MEASURES}). k = {ks}; {_REMOVED_FOR[of]}. {tests_of(each)}; "
+        f"{seeds_of(found.attrs['seeds'])}. In brackets: 95 percent bootstrap-t intervals for other "
+        f"test examples, clustered by item and group, {noise}. Chance: {chance}."
     )

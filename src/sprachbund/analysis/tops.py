@@ -16,7 +16,6 @@ from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
 
 Array = npt.NDArray[np.float64]
-_TIES_SEED = 0
 
 
 def part_in_top(scores: xr.DataArray, k: int | npt.NDArray[np.intp], sign: Sign) -> Array:
@@ -41,17 +40,20 @@ def part_in_top(scores: xr.DataArray, k: int | npt.NDArray[np.intp], sign: Sign)
     return np.where(equal_MN | np.isnan(part_M)[:, None], part_M[:, None], before_MN)
 
 
-def ranking(scores: xr.DataArray, k: int, sign: Sign = "proponents") -> xr.DataArray:
+def ranking(
+    scores: xr.DataArray, k: int, sign: Sign = "proponents", *, ties: int = 0
+) -> xr.DataArray:
     """Positions of each test example's top-k training examples, first the strongest.
 
-    Equal scores are in an order drawn at random, always the same one for the same scores.
+    Equal scores are in an order drawn at random from the seed `ties`, always the same one for the same seed. Two
+    rankings that are compared need two: in one order, what is equal in both would agree.
 
     Returns: [test, rank] of int, with the coordinates of the test examples.
     Raises: InfluenceError if k exceeds the number of training examples.
     """
     keys_MN = _ascending(scores, sign)
     check_ks((k,), keys_MN.shape[1])
-    rng = np.random.default_rng(_TIES_SEED)
+    rng = np.random.default_rng(ties)
     first_MK = np.empty((len(keys_MN), k), dtype=np.intp)
     for first_K, keys_N in zip(first_MK, keys_MN, strict=True):
         shuffled_N = rng.permutation(len(keys_N))

@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from sprachbund import __version__
-from sprachbund.attribution import AttributionConfig
+from sprachbund.attribution import AttributionConfig, Notice
 from sprachbund.data.corpus import Corpus
 from sprachbund.decomposition.assembly import assembled
 from sprachbund.decomposition.checkpoint import PASSES, Examples, is_whole, take_apart
@@ -37,11 +37,13 @@ def decompose(
     attribution: AttributionConfig,
     max_length: int = 128,
     on_progress: Progress | None = None,
+    on_notice: Notice | None = None,
 ) -> Decomposition:
     """Take the influence of a run's training examples on `test` apart; `attribution` says how it was computed.
 
     Killed at any moment and called again with the same arguments, it computes what is missing. The scores of all
-    checkpoints and groups are in memory when the result is put together.
+    checkpoints and groups are in memory when the result is put together. `on_notice` is told once how many
+    parameters are covered.
 
     Raises: GradientError if a score would be wrong; RunError if there is no checkpoint but the starting point;
         StudyError if the disk refuses or another process computes it.
@@ -54,15 +56,17 @@ def decompose(
     with only_process(pieces.folder):
         pieces.begin(about)
         total = PASSES * len(train) * len(checkpoints)
+        unfinished = [c.step for c in checkpoints if not is_whole(pieces, c.step, len(train))]
         for position, checkpoint in enumerate(checkpoints):
 
             def report(done: int, before: int = PASSES * len(train) * position) -> None:
                 if on_progress is not None:
                     on_progress(before + done, total)
 
-            if not is_whole(pieces, checkpoint.step, len(train)):
+            if checkpoint.step in unfinished:
                 examples = Examples.encode(train, test, checkpoint, max_length, attribution)
-                take_apart(pieces, checkpoint, examples, attribution, report)
+                say = on_notice if checkpoint.step == unfinished[0] else None
+                take_apart(pieces, checkpoint, examples, attribution, report, say)
             report(PASSES * len(train))
         dataset = assembled(pieces, checkpoints, train, test, attribution.method)
         _put_in_place(pieces, dataset.assign_attrs(_attributes(attribution.method, about)), path)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sprachbund.attribution import AttributionConfig, Texts, blocks_that_fit
+from sprachbund.attribution import AttributionConfig, Notice, Texts, blocks_that_fit
 from sprachbund.data.corpus import Corpus
 from sprachbund.decomposition.parameter_groups import parameter_partition
 from sprachbund.decomposition.pieces import Array, Layout, Pieces, read_layout, save
@@ -76,6 +76,7 @@ def take_apart(
     examples: Examples,
     config: AttributionConfig,
     report: Report,
+    say: Notice | None = None,
 ) -> None:
     """Compute what is missing of a checkpoint: products with the mean gradients, then with test gradients by group.
 
@@ -86,12 +87,14 @@ def take_apart(
     model = load_checkpoint(checkpoint.path, texts.train.labels, texts.max_length)
     step, n_train = checkpoint.step, len(texts.train)
     with GradientEngine(model) as engine:
+        if say is not None:
+            say(engine.selection.coverage())
         partition = parameter_partition(model, engine.selection, examples.shared)
         if not pieces.means(step).exists():
             save(pieces.means(step), _mean_products(engine, examples, report))
         blocks = [
             (block, list(texts.batcher([texts.test_rows[i] for i in block])))
-            for block in blocks_that_fit(engine, texts.test_rows, config)
+            for block in blocks_that_fit(engine, texts, config)
         ]
         for number, (_, packed) in enumerate(blocks):
             pending = pieces.pending(step, number, n_train)

@@ -168,6 +168,20 @@ class Capture:
                 hook.remove()
         return value.detach()
 
+    def calls(self, batch: Batch, losses: Callable[[], Tensor]) -> dict[str, int]:
+        """How many calls of modules each parameter is in, in one forward pass: shared layers have several."""
+        current = self._pass = _Pass(
+            batch_size(batch), _unused, frozenset(), defaultdict(set), defaultdict(int)
+        )
+        try:
+            with torch.enable_grad():
+                losses()
+        finally:
+            self._pass = None
+            for hook in current.hooks:
+                hook.remove()
+        return dict(current.expected)
+
     @contextmanager
     def _watch(self, site: Site) -> Iterator[None]:
         if isinstance(site.rule, LinearRule) and "forward" not in vars(site.module):
@@ -266,6 +280,10 @@ class Capture:
             current.not_per_example.update(site.names.values())
         finally:
             self._pass = current
+
+
+def _unused(_name: str, _gradient: PerExampleGradient) -> None:
+    """Consumes nothing: no gradient comes without a backward pass."""
 
 
 def _tokens_of_an_example(batch: Batch) -> frozenset[int]:

@@ -98,6 +98,15 @@ class GradientEngine:
         """Names of the parameters that are differentiated one example at a time."""
         return tuple(name for name in self.selection.parameters if name in self._by_autograd)
 
+    def calls(self, batch: Batch) -> dict[str, int]:
+        """How many module calls of one example each captured parameter is in, from a forward pass of the batch's first.
+
+        Layers that share a parameter add up their tokens, and so the bank's memory of it (`bank_nbytes`).
+        """
+        batch = {name: value.to(self.device) for name, value in batch.items()}
+        alone = example_alone(self._model, batch, 0)
+        return self._capture.calls(alone, lambda: self._checked_loss(alone))
+
     def per_example(self, batch: Batch, consume: Consumer) -> Tensor:
         """Hand each parameter's per-example gradients to `consume(name, gradient)`; return losses [B].
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 import psutil
@@ -31,14 +32,23 @@ def parse_nbytes(text: str) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
-def default_nbytes() -> int:
-    """Half of the GPU's memory, or of the machine's without one.
+def share_of_machine_nbytes() -> int:
+    """Five eighths of the GPU's memory, or half of the machine's without one.
 
-    Not of what is free: a resumed run must cut the test examples as it did before.
+    Not of what is free: a resumed run must cut the test examples as it did before. A GPU holds nothing else.
     """
     if torch.cuda.is_available():
-        return int(torch.cuda.get_device_properties(0).total_memory) // 2
+        return int(torch.cuda.get_device_properties(0).total_memory) * 5 // 8
     return int(psutil.virtual_memory().total) // 2
+
+
+def free_nbytes(device: torch.device) -> int:
+    """Three quarters of what is free on the device: the rest is for the passes."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available
+    return int(free) * 3 // 4
 
 
 def bank_dtype_named(name: BankDtype) -> torch.dtype | None:
@@ -46,8 +56,16 @@ def bank_dtype_named(name: BankDtype) -> torch.dtype | None:
     return torch.bfloat16 if name == "bfloat16" else None
 
 
-def bank_nbytes(selection: Selection, tokens: int, size: int, bank_dtype: BankDtype) -> int:
+def bank_nbytes(
+    selection: Selection,
+    tokens: int,
+    size: int,
+    bank_dtype: BankDtype,
+    calls: Mapping[str, int] | None = None,
+) -> int:
     """Bytes that the bank takes for `size` test examples of this many tokens, at most.
+
+    `calls` (`GradientEngine.calls`): how many calls of its modules each parameter is in, by default one.
 
     Each matrix's gradients in the form that is cheaper to score, an embedding's touched rows, and of one tied to a head
     the head's token factors. A matrix that turns out to need autograd one example at a time takes more.
@@ -55,24 +73,30 @@ def bank_nbytes(selection: Selection, tokens: int, size: int, bank_dtype: BankDt
     total = 0
     for name, parameter in selection.parameters.items():
         itemsize = parameter.element_size()
+        merged = tokens * (calls or {}).get(name, 1)
         if name in selection.tables:
             rows, width = parameter.shape
             of_token = width + (rows + width if name in selection.tied else 0)
-            total += size * tokens * of_token * itemsize
+            total += size * merged * of_token * itemsize
         elif parameter.dim() == 2:
             shape = parameter.shape[0], parameter.shape[1]
-            form = cheaper_form(shape, tokens, size)
+            form = cheaper_form(shape, merged, size)
             is_written_out = form is Form.WRITTEN_OUT
             kept = 2 if bank_dtype == "bfloat16" and is_written_out else itemsize
             examples = padded_columns(size) if is_written_out else size
-            total += examples * numbers_per_example(shape, tokens, form) * kept
+            total += examples * numbers_per_example(shape, merged, form) * kept
         else:
             total += size * parameter.numel() * itemsize
     return total
 
 
 def examples_at_once(
-    selection: Selection, tokens: int, examples: int, nbytes: int, bank_dtype: BankDtype
+    selection: Selection,
+    tokens: int,
+    examples: int,
+    nbytes: int,
+    bank_dtype: BankDtype,
+    calls: Mapping[str, int] | None = None,
 ) -> int:
     """The size of the fewest equal blocks of test examples whose gradients fit into `nbytes`.
 
@@ -80,9 +104,9 @@ def examples_at_once(
     """
     for passes in range(1, examples + 1):
         size = math.ceil(examples / passes)
-        if bank_nbytes(selection, tokens, size, bank_dtype) <= nbytes:
+        if bank_nbytes(selection, tokens, size, bank_dtype, calls) <= nbytes:
             return size
-    each = bank_nbytes(selection, tokens, 1, bank_dtype)
+    each = bank_nbytes(selection, tokens, 1, bank_dtype, calls)
     raise ConfigurationError(
         f"the memory for test gradients is {readable(nbytes)}, but those of one test example take "
         f"{readable(each)}: raise attribution.memory, or attribute fewer parameters"

@@ -14,8 +14,8 @@ from sprachbund.gradients.losses import Batch, Loss, batch_size, slice_batch
 from sprachbund.gradients.memory import (
     BankDtype,
     bank_dtype_named,
-    default_nbytes,
     examples_at_once,
+    free_nbytes,
     parse_nbytes,
     readable,
 )
@@ -54,8 +54,8 @@ def pairwise_influence(
         similarity: "dot" or "cosine".
         loss: (model, batch) -> losses [B]; by default the model's own task loss of each example.
         parameters: keeps the parameters whose name it is true for; by default all trainable ones.
-        memory: for the test gradients, such as "16GiB"; by default half of the machine's. Where they do not fit at
-            once, the training set is passed over several times, with a warning that says how often.
+        memory: for the test gradients, such as "16GiB"; by default three quarters of what is free. Where they do not
+            fit at once, the training set is passed over several times, with a warning that says how often.
         bank_dtype: "bfloat16" halves that memory and rounds the test gradients to three digits.
 
     Returns: [n_test, n_train] in the order of the batches, in the model's floating type. The model is left as it
@@ -64,10 +64,10 @@ def pairwise_influence(
         the gradients of one test example do not fit the memory.
     """
     _check_similarity(similarity)
-    nbytes = default_nbytes() if memory is None else parse_nbytes(memory)
     rows, norms, train_norms = [], [], []
     with GradientEngine(model, loss=loss, parameters=parameters) as engine:
-        for block in _blocks(engine, list(test), nbytes, bank_dtype):
+        nbytes = free_nbytes(engine.device) if memory is None else parse_nbytes(memory)
+        for block in blocks_within(engine, list(test), nbytes, bank_dtype):
             filled = fill_bank(engine, block, bank_dtype_named(bank_dtype))
             scores = _pass(engine, filled.bank, train)
             rows.append(torch.cat([score.dot_MB for score in scores], dim=1))
@@ -154,10 +154,10 @@ def _pass(engine: GradientEngine, bank: Bank, train: Iterable[Batch]) -> list[Ba
     return scores
 
 
-def _blocks(
+def blocks_within(
     engine: GradientEngine, tests: list[Batch], nbytes: int, bank_dtype: BankDtype
 ) -> list[list[Batch]]:
-    """The test batches, cut so that each block's gradients fit the memory."""
+    """The test batches, cut so that each block's gradients fit the memory, warning of several passes."""
     tokens = max(
         (value.shape[1] for batch in tests for value in batch.values() if value.dim() == 2),
         default=1,
@@ -165,7 +165,8 @@ def _blocks(
     examples = sum(map(batch_size, tests))
     if not examples:
         return [tests]
-    size = examples_at_once(engine.selection, tokens, examples, nbytes, bank_dtype)
+    calls = engine.calls(next(batch for batch in tests if batch_size(batch)))
+    size = examples_at_once(engine.selection, tokens, examples, nbytes, bank_dtype, calls)
     if size >= examples:
         return [tests]
     blocks: list[list[Batch]] = [[]]

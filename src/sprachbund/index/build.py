@@ -30,6 +30,7 @@ from sprachbund.runs.checkpoint_files import content_fingerprint
 _SHARD = 1024
 _TOKENS_PER_BATCH, _EXAMPLES_PER_BATCH = 2048, 32
 
+Notice = Callable[[str], None]
 Progress = Callable[[int, int], None]
 """Called with the (checkpoint, training example) pairs compressed so far, and their number."""
 
@@ -43,10 +44,12 @@ def build_index(
     max_length: int = 128,
     provenance: Mapping[str, Any] | None = None,
     on_progress: Progress | None = None,
+    on_notice: Notice | None = None,
 ) -> Index:
     """Compress the gradient of every training example at every checkpoint of a run into the folder `path`.
 
-    Killed at any moment and called again with the same arguments, it computes what is missing.
+    Killed at any moment and called again with the same arguments, it computes what is missing. `on_notice` is told once
+    how many parameters are covered.
 
     Raises: StudyError if the folder holds another index, cannot be written, or another process builds it;
         GradientError if a gradient would be wrong.
@@ -56,6 +59,7 @@ def build_index(
     with only_process(path):
         files.write_about(made_from)
         train.write(path / "train.jsonl")
+        unfinished = [c.step for c in run.checkpoints if not files.is_finished(c.step)]
         for position, checkpoint in enumerate(run.checkpoints):
 
             def report(examples: int, before: int = position * len(train)) -> None:
@@ -63,7 +67,8 @@ def build_index(
                     on_progress(before + examples, total)
 
             if not files.is_finished(checkpoint.step):
-                _compress(files, checkpoint, train, config, max_length, report)
+                say = on_notice if checkpoint.step == unfinished[0] else None
+                _compress(files, checkpoint, train, config, max_length, report, say)
             report(len(train))
     return Index.open(path)
 
@@ -92,6 +97,7 @@ def _compress(
     config: IndexConfig,
     max_length: int,
     report: Callable[[int], None],
+    say: Notice | None,
 ) -> None:
     """Sketch what is not sketched yet at one checkpoint, then keep its principal directions only."""
     starts = range(0, len(train), _SHARD)
@@ -101,6 +107,8 @@ def _compress(
         batcher = Batcher(tokenizer, _TOKENS_PER_BATCH, _EXAMPLES_PER_BATCH)
         model = load_checkpoint(checkpoint.path, train.labels, max_length)
         with GradientEngine(model) as engine:
+            if say is not None:
+                say(engine.selection.coverage())
             sketch = SignSketch(config.sketch, config.seed, engine.device)
             for start in starts:
                 shard = files.shard(checkpoint.step, start)

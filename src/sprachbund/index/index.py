@@ -17,10 +17,8 @@ from sprachbund.data.corpus import Corpus
 from sprachbund.errors import InfluenceError, StudyError
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Batch
-from sprachbund.gradients.pairwise import Similarity
+from sprachbund.gradients.pairwise import Similarity, pairwise_influence
 from sprachbund.gradients.products import product
-from sprachbund.gradients.scoring import fill_bank, score_batch
-from sprachbund.gradients.similarity import cosine
 from sprachbund.index.files import IndexFiles, load
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.sketch import SignSketch
@@ -83,6 +81,8 @@ class Index:
     ) -> Tensor:
         """Estimated similarity of the queries' gradients with every training example's, [Q, N].
 
+        A cosine is known to about `resolvable_cosine`; `top_k` and `exact` settle it. Each call proves its gradients.
+
         Args:
             batch: collated queries with `labels` (for a prediction, the predicted class), as `collate` makes them.
             similarity: "cosine" or "dot", of the compressed gradients.
@@ -133,18 +133,18 @@ class Index:
         similarity: Similarity = "cosine",
         step: int | None = None,
     ) -> Tensor:
-        """Exact similarity of the queries with the training examples at these positions, [Q, len(positions)]."""
+        """Exact similarity of the queries with the training examples at these positions, [Q, len(positions)].
+
+        In as many passes over these as the memory that is free asks for.
+        """
         step = self._known(step)
         model, tokenizer = self._model(step)
         rows = encode(self.train.take(positions), tokenizer, self._about["max_length"])
-        dot = torch.zeros(len(batch["labels"]), len(rows), dtype=torch.float64)
-        norm = torch.zeros(len(rows), dtype=torch.float64)
-        with GradientEngine(model) as engine:
-            filled = fill_bank(engine, [batch])
-            for where, train_batch in Batcher(tokenizer, 2048, 32)(rows):
-                scores = score_batch(engine, filled.bank, train_batch)
-                dot[:, where], norm[where] = scores.dot_MB, scores.norm_B
-        return dot if similarity == "dot" else cosine(dot, filled.norm_M, norm)
+        packed = list(Batcher(tokenizer, 2048, 32)(rows))
+        found = pairwise_influence(model, [train for _, train in packed], [batch], similarity)
+        scores = torch.empty_like(found)
+        scores[:, [position for where, _ in packed for position in where]] = found
+        return scores
 
     def at(self, step: int) -> CompressedCheckpoint:
         """One checkpoint's compressed gradients, read into memory on first use."""

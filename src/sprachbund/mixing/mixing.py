@@ -120,7 +120,8 @@ class Mixing:
             influences = influences_by_mix(self.runs)
             if self._attributed:
                 influences = {self.sweep.study.name: self.study.influences()} | influences
-            tables = mixing_tables(Measured(self.sweep, correct, influences, k))
+            labels = self.study.data.train.labels
+            tables = mixing_tables(Measured(self.sweep, correct, influences, k, labels))
             written = [path for table in tables for path in write_table(table, self.tables)]
             written.append(write_contents(tables, self.sweep.left_out, self.tables))
             for path in set(self.tables.iterdir()) - set(written):

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from sprachbund.report.formatting import percent
+from sprachbund.analysis.table import differs
+from sprachbund.report.formatting import decimal, percent
 from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import PAIR, Numbers
-from sprachbund.report.tables import Table, Write, estimated, matrix
-from sprachbund.report.verdicts import differs
+from sprachbund.report.tables import Table, Write, estimated, matrix, with_chance
 
 _CORNER = "Test language"
 _DIFFERS = "*"
@@ -55,31 +55,39 @@ def shares_by_k(numbers: Numbers, sign: str) -> list[Table]:
         return []
     own = frame[frame["test_language"] == frame["train_language"]]
     ks = sorted(set(own["k"].tolist()))
-    return [
-        matrix(
-            f"Share of the own language among the top k {sign}, percent",
-            own,
-            ("test_language", "k"),
-            estimated(),
-            (numbers.trained, ks),
-            corner=_CORNER,
-            label=(language_label, lambda k: f"k = {k:,}"),
-        )
-    ]
+    table = matrix(
+        f"Share of the own language among the top k {sign}, percent",
+        own,
+        ("test_language", "k"),
+        estimated(),
+        (numbers.trained, ks),
+        corner=_CORNER,
+        label=(language_label, lambda k: f"k = {k:,}"),
+    )
+    return [with_chance(table, own_chance(numbers))]
+
+
+def own_chance(numbers: Numbers) -> list[str]:
+    """What the own-language share is by chance, for each test language trained on."""
+    return [percent(float(numbers.chance.sel(train_language=tag))) for tag in numbers.trained]
 
 
 def _mean_influence(numbers: Numbers, means: pd.DataFrame) -> Table:
     """In units that make the numbers short: 0.00012 is written as 1.2 with the factor named once."""
     size = float(means["mean"].abs().max())
     power = 0 if size == 0 or 0.01 <= size < 1000 else int(f"{size:e}".split("e")[1])
-    columns = ["mean", "low", "high"]
+    columns = ["mean", "low", "high", "expected"]
     scaled = means.assign(**{name: means[name] / 10.0**power for name in columns})
     unit = f", times 10 to the power of {power}" if power else ""
     caption = (
         f"Mean influence of one training example on one test example ({numbers.data.method}, summed "
-        f"over the run{unit}); if the language did not matter, all of a row would be alike"
+        f"over the run{unit}); chance is the mean over all training examples, which all of a row would be "
+        "if the language did not matter"
     )
-    return _by_pair(numbers, scaled, caption, estimated(2, ""), chance=False)
+    table = _by_pair(numbers, scaled, caption, estimated(2, ""), chance=False)
+    expected = scaled.drop_duplicates("test_language").set_index("test_language")["expected"]
+    levels = expected.reindex(list(numbers.test_languages))
+    return with_chance(table, [decimal(level) for level in levels])
 
 
 def _by_pair(

@@ -1,7 +1,7 @@
 """The tables of a page: strings ready to be set, made from the frames of the analysis."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -68,3 +68,9 @@ def matrix(
     ]
     header = [corner, *(label[1](second) for second in names[1])]
     return Table(caption, header, rows, ["Chance", *chance] if chance else ())
+
+
+def with_chance(table: Table, levels: Sequence[str]) -> Table:
+    """The table with a last column: the chance level of each row, for a table whose rows differ in it."""
+    rows = [[*row, level] for row, level in zip(table.rows, levels, strict=True)]
+    return replace(table, header=[*table.header, "Chance"], rows=rows)

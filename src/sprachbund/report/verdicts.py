@@ -4,9 +4,9 @@ import math
 
 import pandas as pd
 
-from sprachbund.analysis.table import FALSE_DISCOVERY_RATE
+from sprachbund.analysis.table import FALSE_DISCOVERY_RATE, differs
 from sprachbund.report.formatting import portion
-from sprachbund.report.rows import Row, rows_of
+from sprachbund.report.rows import rows_of
 
 
 def against_chance(low: float, high: float, chance: float) -> str:
@@ -44,13 +44,8 @@ def cells_that_differ(frame: pd.DataFrame, what: str = "language pair") -> str:
     )
 
 
-def differs(row: Row) -> bool:
-    """Whether a row differs from chance by its q value, and seeds, where there are several, agree on the sign."""
-    return bool(row["q_value"] <= FALSE_DISCOVERY_RATE and row.get("signs_agree", True))
-
-
 def that_differ(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that do."""
+    """The rows that differ from chance."""
     return frame[[differs(row) for row in rows_of(frame)]]
 
 

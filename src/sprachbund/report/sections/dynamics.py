@@ -11,7 +11,8 @@ from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.rows import Row, estimate_of, rows_of
 from sprachbund.report.section import Figure, Folded, Reading, Section
-from sprachbund.report.tables import Table, estimated, marked_estimate, matrix
+from sprachbund.report.share_tables import own_chance
+from sprachbund.report.tables import Table, estimated, marked_estimate, matrix, with_chance
 
 _ID, _TOPIC = "dynamics", "Dynamics"
 _HEADING = "How reliance on other languages changes during fine-tuning"
@@ -208,8 +209,15 @@ def _learning(numbers: Numbers, learned: pd.DataFrame) -> pd.DataFrame:
 def _tables(numbers: Numbers, frame: pd.DataFrame) -> list[Table]:
     own = frame[frame["relation"] == "own"]
     tables = [
-        _course(
-            caption.format(k=numbers.data.k), own[own["scores"] == scores], numbers.trained, 1, "%"
+        with_chance(
+            _course(
+                caption.format(k=numbers.data.k),
+                own[own["scores"] == scores],
+                numbers.trained,
+                1,
+                "%",
+            ),
+            own_chance(numbers),
         )
         for scores, caption in _CAPTIONS.items()
         if (own["scores"] == scores).any()

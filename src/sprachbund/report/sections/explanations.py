@@ -9,6 +9,7 @@ from sprachbund.report.interval_charts import interval_chart
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.rows import estimates_of
 from sprachbund.report.section import Figure, Folded, Reading, Section
+from sprachbund.report.sections.parameter_groups import embeddings_in_words
 from sprachbund.report.sections.properties import label_parts, property_parts
 from sprachbund.report.tables import Table, estimated, matrix
 from sprachbund.report.verdicts import excludes
@@ -44,7 +45,8 @@ def explanations(numbers: Numbers) -> Section:
                 "examples, and the lift (share over chance; 1 is chance) is taken anew. What remains is "
                 "(lift − 1) over (lift without control − 1): 100% where the control changes nothing, 0% "
                 "where it explains all. A control for what differs between languages takes part of what "
-                "is the languages’ own with it: what has gone need not have been spurious. All language "
+                "is the languages’ own with it: what has gone need not have been spurious. "
+                f"{embeddings_in_words(own['control'])}All language "
                 "pairs are in the table “confounds” of the study’s folder."
             ),
             *label_parts(numbers),
@@ -97,7 +99,8 @@ def _remaining(own: pd.DataFrame, subject: str) -> Table:
             ]
         )
     header = ["Control", "Mean lift", "Interval excludes 1", "Remains, median", "Range"]
-    return Table(f"The {subject} after each control, over the test languages", header, rows)
+    caption = f"The {subject} after each control, over the test languages; 1 is chance"
+    return Table(caption, header, rows)
 
 
 def _lifts(own: pd.DataFrame) -> Table:

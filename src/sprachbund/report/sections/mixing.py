@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from sprachbund.analysis.table import FALSE_DISCOVERY_RATE
 from sprachbund.report.formatting import portion
 from sprachbund.report.heat_maps import Pairs, heat_map
 from sprachbund.report.languages import language_label
@@ -12,7 +11,7 @@ from sprachbund.report.section import Figure, Folded, Part, Reading, Section
 from sprachbund.report.sections.mixing_parts import factor_parts, pair_parts
 from sprachbund.report.sections.proportions import proportion_parts
 from sprachbund.report.tables import Table, estimated, marked_estimate, matrix
-from sprachbund.report.verdicts import excludes, in_how_many
+from sprachbund.report.verdicts import excludes, in_how_many, that_differ
 
 _POINTS = " points"
 
@@ -55,8 +54,7 @@ def _finding(added: pd.DataFrame) -> str:
 def _after_correction(added: pd.DataFrame) -> str:
     if "q_value" not in added:  # a sweep of an earlier version
         return ""
-    remaining = int((added["q_value"] <= FALSE_DISCOVERY_RATE).sum())
-    found = portion(remaining, len(added), "language pair")
+    found = portion(len(that_differ(added)), len(added), "language pair")
     return f" At a false discovery rate of 5% an effect is shown in {found}."
 
 

@@ -1,6 +1,7 @@
 """Which parts of the model prefer which language: the lift by what each group of parameters contributes alone."""
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -46,9 +47,23 @@ def parameter_groups(numbers: Numbers) -> Section | None:
                 "the whole, and the training examples are ranked by each group alone. Lift is the share "
                 "of the top of that ranking over chance (1). Lifts of groups do not add up; the "
                 "contributions to the mean influence of one training example do, over the groups. "
-                f"{caption}".strip()
+                f"{embeddings_in_words(lifts['group'])}{caption}".strip()
             ),
         ],
+    )
+
+
+def embeddings_in_words(names: Iterable[str]) -> str:
+    """What the groups of embeddings hold, as a sentence; nothing where no name is that of one.
+
+    The second is easily taken for the sub-words of one language, and is not these alone.
+    """
+    if not any("embeddings" in name for name in names):
+        return ""
+    return (
+        "“Embeddings: shared sub-words” are the vocabulary’s rows of sub-words that occur in the training texts of "
+        "two languages or more; “embeddings: other” is all else before the layers: the other sub-words, special "
+        "tokens, positions, token types and norms. "
     )
 
 
@@ -132,8 +147,8 @@ def _by_group(lifts: pd.DataFrame, subject: str) -> Table:
         )
     header = ["Group", "Mean lift", "Interval excludes 1", "Contribution", "Of the whole"]
     caption = (
-        f"The {subject} by group of parameters, and the group’s contribution to the mean influence of one "
-        "such training example, in the method’s unit and percent; means over the test languages"
+        f"The {subject} by group of parameters (1 is chance), and the group’s contribution to the mean influence of "
+        "one such training example, in the method’s unit and percent; means over the test languages"
     )
     return Table(caption, header, rows)
 

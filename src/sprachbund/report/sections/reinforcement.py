@@ -169,6 +169,12 @@ def _retrieval(numbers: Numbers) -> list[Heading | Folded]:
             "Translations among the first 10, percent",
             estimated(name="found_percent"),
         ),
+        _by_pair(
+            numbers,
+            frame,
+            "Chance: among 10 drawn at random, percent",
+            lambda row: percent(row["found_chance_percent"]),
+        ),
     ]
     return [Heading("Are translations found?", text), Folded(tables)]
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from sprachbund.analysis.labels import ALL
 from sprachbund.analysis.removal_noise import INFLUENCE, RANDOM
+from sprachbund.analysis.table import FALSE_DISCOVERY_RATE, differs
 from sprachbund.report.formatting import (
     decimal,
     listing,
@@ -20,7 +21,7 @@ from sprachbund.report.numbers import Numbers
 from sprachbund.report.rows import Row, estimate_of, estimates_of, rows_of
 from sprachbund.report.section import Figure, Folded, Reading, Section
 from sprachbund.report.tables import Table, estimated, marked_estimate, matrix
-from sprachbund.report.verdicts import differs, that_differ
+from sprachbund.report.verdicts import that_differ
 
 _MEASURES = {
     "predicted_drop": "Drop of the probability of the predicted class, points",
@@ -52,8 +53,8 @@ def removal(numbers: Numbers) -> Section | None:
                 "Training examples are removed by each criterion, the model is fine-tuned again from the "
                 "same start, and the probability of the class that the full run predicts is compared. "
                 "Differences are paired by test example; above 0, influence removes more. An asterisk "
-                "marks intervals that exclude 0; the verdicts are by q, corrected over controls and k. "
-                "No difference shown is not to say that there is none. "
+                "marks intervals that exclude 0; the verdicts are by q, corrected over controls and k, and "
+                "none where seeds disagree in sign. No difference shown is not to say that there is none. "
                 f"{differences.attrs.get('caption', '')}".strip()
             ),
         ],
@@ -108,7 +109,12 @@ def _verdict(row: Row) -> str:
         return f"{at} not tested, as there is no interval (difference {decimal(row['mean'], 1)} points)"
     beats = "influence beats it" if row["mean"] > 0 else "influence is worse"
     said = beats if differs(row) else "no difference is shown"
-    return f"{at} {said} (difference {_points(row)}, {named_probability('q', row['q_value'])})"
+    split = ", but seeds disagree in sign" * (
+        not differs(row) and row["q_value"] <= FALSE_DISCOVERY_RATE
+    )
+    return (
+        f"{at} {said} (difference {_points(row)}, {named_probability('q', row['q_value'])}{split})"
+    )
 
 
 def _points(row: Row) -> str:

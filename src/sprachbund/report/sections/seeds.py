@@ -7,7 +7,7 @@ from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import PAIR, Numbers
 from sprachbund.report.rows import Row, highest, rows_of
 from sprachbund.report.section import Folded, Heading, Reading, Section
-from sprachbund.report.tables import Table, estimated, matrix
+from sprachbund.report.tables import Table, estimated, matrix, with_chance
 
 _ID, _TOPIC, _HEADING = "seeds", "Seeds", "How far seeds agree"
 _NAMED = 8
@@ -94,15 +94,20 @@ def _overlap(numbers: Numbers) -> list[Heading | Folded]:
 
 def _overlap_table(numbers: Numbers, frame: pd.DataFrame, name: str) -> Table:
     what = {"jaccard": "Jaccard index", "rank_biased_overlap": "Rank-biased overlap"}[name]
-    return matrix(
-        f"{what} of the top {numbers.data.k:,} proponents from other languages, by pair of seeds",
+    pairs = list(dict.fromkeys(frame["pair"]))
+    table = matrix(
+        f"{what} of the top {numbers.data.k:,} proponents from other languages, by pair of seeds"
+        + "; chance is the mean over the pairs" * (len(pairs) > 1),
         frame,
         ("test_language", "pair"),
         estimated(2, "", name),
-        (numbers.test_languages, list(dict.fromkeys(frame["pair"]))),
+        (numbers.test_languages, pairs),
         corner="Test language",
         label=(language_label, lambda pair: f"Seeds {pair}"),
     )
+    expected = frame.groupby("test_language")[f"expected_{name}"].mean()
+    levels = expected.reindex(list(numbers.test_languages))
+    return with_chance(table, [decimal(level) for level in levels])
 
 
 def _pair(row: Row) -> str:

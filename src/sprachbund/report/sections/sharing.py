@@ -4,6 +4,7 @@ import altair as alt
 import pandas as pd
 
 from sprachbund.analysis.layouts import usual_ks
+from sprachbund.analysis.table import differs
 from sprachbund.influence import Sign
 from sprachbund.report import pooled
 from sprachbund.report.formatting import percent
@@ -15,7 +16,7 @@ from sprachbund.report.results import quiet_about_k
 from sprachbund.report.rows import Row, estimate_of, estimates_of, highest, rows_of
 from sprachbund.report.section import Figure, Folded, Heading, Reading, Section
 from sprachbund.report.share_tables import pair_tables, share_table, shares_by_k
-from sprachbund.report.verdicts import against_chance, cells_that_differ, differs
+from sprachbund.report.verdicts import against_chance, cells_that_differ
 
 
 def sharing(numbers: Numbers) -> Section:
