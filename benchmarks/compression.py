@@ -4,12 +4,15 @@ python benchmarks/compression.py RESULTS_FOLDER [--train 960] [--tests 32]
 
 For the last checkpoint of the first seed: bytes of a training example, time to compress the training set as a multiple
 of a plain forward and backward epoch over it, Spearman correlation with the exact scores, and overlap of the top 10 and
-top 100, for cosine and dot product; sign sketches of several sizes and storage types, their principal directions, and
-factorised random projections of the linear layers (Choe et al. 2024, LoGra).
+top 100, for cosine and dot product; sign sketches of several sizes and storage types, their principal directions (by
+storage type, too), and projections of both factors of the linear layers, random (Choe et al. 2024, LoGra) or on the
+principal axes of activations and output gradients.
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from agreement import agreement
@@ -19,6 +22,7 @@ from torch import Tensor
 
 from sprachbund.data.corpus import Corpus
 from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.losses import Batch
 from sprachbund.gradients.per_example import OuterGradient, PerExampleGradient
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.principal import principal_directions
@@ -28,27 +32,65 @@ _SKETCHES = (1024, 4096, 16_384, 65_536)
 _KINDS = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 _FACTORS = (8, 16, 32)
 
+Side = tuple[str, int]
+"""A linear layer's weight, and which factor of its gradient: 0 the output gradients, 1 the inputs."""
 
-class Factorised:
-    """Random projections of both factors of each linear layer's gradient, k x k numbers a layer."""
+
+class Axes(Protocol):
+    """What projects a factor."""
+
+    def of(self, side: Side, width: int) -> Tensor: ...
+
+
+class RandomAxes:
+    """k random directions for each factor."""
 
     def __init__(self, k: int) -> None:
         self._k = k
-        self._maps: dict[tuple[str, int], Tensor] = {}
+        self._maps: dict[Side, Tensor] = {}
+
+    def of(self, side: Side, width: int) -> Tensor:
+        if side not in self._maps:
+            random = torch.Generator().manual_seed(len(self._maps))
+            self._maps[side] = torch.randn(width, self._k, generator=random) / self._k**0.5
+        return self._maps[side]
+
+
+class PrincipalAxes:
+    """The k directions of each factor that hold most of its squares, over the tokens of some batches."""
+
+    def __init__(self, k: int, engine: GradientEngine, batches: Iterable[Batch]) -> None:
+        squares: dict[Side, Tensor] = {}
+
+        def add(name: str, gradient: PerExampleGradient) -> None:
+            if isinstance(gradient, OuterGradient):
+                for place, factor in enumerate((gradient.left_BTO, gradient.right_BTI)):
+                    flat = factor.flatten(0, 1)
+                    squares[name, place] = squares.get((name, place), 0.0) + flat.T @ flat
+
+        for batch in batches:
+            engine.per_example(batch, add)
+        self._maps = {
+            side: torch.linalg.eigh(total.double())[1][:, -k:].float()
+            for side, total in squares.items()
+        }
+
+    def of(self, side: Side, _width: int) -> Tensor:
+        return self._maps[side]
+
+
+class Factorised:
+    """Projections of both factors of each linear layer's gradient, k x k numbers a layer."""
+
+    def __init__(self, axes: Axes) -> None:
+        self._axes = axes
         self.parts: dict[str, Tensor] = {}
 
     def take(self, name: str, gradient: PerExampleGradient) -> None:
         if isinstance(gradient, OuterGradient):
-            left = gradient.left_BTO @ self._map(name, gradient.shape[0], 0)
-            right = gradient.right_BTI @ self._map(name, gradient.shape[1], 1)
+            left = gradient.left_BTO @ self._axes.of((name, 0), gradient.shape[0])
+            right = gradient.right_BTI @ self._axes.of((name, 1), gradient.shape[1])
             self.parts[name] = torch.bmm(left.transpose(1, 2), right).flatten(1)
-
-    def _map(self, name: str, width: int, side: int) -> Tensor:
-        key = name, side
-        if key not in self._maps:
-            random = torch.Generator().manual_seed(len(self._maps))
-            self._maps[key] = torch.randn(width, self._k, generator=random) / self._k**0.5
-        return self._maps[key]
 
 
 @dataclass(frozen=True)
@@ -66,7 +108,7 @@ class Exact:
         cells = [
             f"{name}: {agreement(values, self.scores[name])}" for name, values in found.items()
         ]
-        print(f"{label:38} {cost:26}  " + "   ".join(cells), flush=True)
+        print(f"{label:42} {cost:26}  " + "   ".join(cells), flush=True)
 
 
 def _cost(numbers: int, kind: str, epochs: float | None = None) -> str:
@@ -95,21 +137,26 @@ def _sketched(engine: GradientEngine, study: FinishedStudy, numbers: int, corpus
 def measure_factorised(
     engine: GradientEngine, study: FinishedStudy, exact: Exact, floor: float
 ) -> None:
-    """Random projections of both factors."""
+    """Projections of both factors: random, and on principal axes of an eighth of the training batches."""
     for k in _FACTORS:
-        a = _factorised(engine, study, study.test, k)
-        start = time.perf_counter()
-        b = _factorised(engine, study, study.train, k)
-        epochs = (time.perf_counter() - start) / floor
-        cost = _cost(a.shape[1], "float32", epochs)
-        exact.measure(f"factorised random {k} x {k}", cost, a @ b.T, a, b)
+        some = list(study.batches(study.train))[::8]
+        for label, axes in (
+            ("random", RandomAxes(k)),
+            ("on principal axes", PrincipalAxes(k, engine, some)),
+        ):
+            a = _factorised(engine, study, study.test, axes)
+            start = time.perf_counter()
+            b = _factorised(engine, study, study.train, axes)
+            epochs = (time.perf_counter() - start) / floor
+            cost = _cost(a.shape[1], "float32", epochs)
+            exact.measure(f"factorised {label} {k} x {k}", cost, a @ b.T, a, b)
 
 
-def _factorised(engine: GradientEngine, study: FinishedStudy, corpus: Corpus, k: int) -> Tensor:
-    """Random projections of a corpus, float64."""
+def _factorised(engine: GradientEngine, study: FinishedStudy, corpus: Corpus, axes: Axes) -> Tensor:
+    """Projections of a corpus, float64."""
     rows = []
     for batch in study.batches(corpus):
-        factorised = Factorised(k)
+        factorised = Factorised(axes)
         engine.per_example(batch, factorised.take)
         parts = factorised.parts
         rows.append(torch.cat([parts[name] for name in sorted(parts)], dim=1))
@@ -131,17 +178,24 @@ def measure_sketches(
             exact.measure(label, cost, a @ _stored(b, kind).T, a, b)
         if numbers >= 16_384:
             for kept in (64, 128, 256, 512):
-                _measure_directions(a, b, kept, exact)
+                _measure_directions(a, b, kept, exact, floor)
 
 
-def _measure_directions(test_MD: Tensor, train_ND: Tensor, kept: int, exact: Exact) -> None:
-    """As an index keeps them: unit sketches in their principal directions, both as float16."""
+def _measure_directions(
+    test_MD: Tensor, train_ND: Tensor, kept: int, exact: Exact, floor: float
+) -> None:
+    """Unit sketches in their principal directions, these as float16, as an index keeps them; by storage type."""
+    start = time.perf_counter()
     directions = principal_directions(train_ND.float(), kept).half().double()
     norm = train_ND.norm(dim=1, keepdim=True)
-    vectors = (train_ND / norm @ directions).half().double()
-    dot = (test_MD @ directions) @ (vectors * norm).T
-    label = f"  its principal {directions.shape[1]} directions"
-    exact.measure(label, _cost(directions.shape[1], "float16"), dot, test_MD, train_ND)
+    projected = train_ND / norm @ directions
+    epochs = (time.perf_counter() - start) / floor
+    for kind in _KINDS:
+        vectors = _stored(projected, kind)
+        dot = (test_MD @ directions) @ (vectors * norm).T
+        label = f"  its principal {directions.shape[1]} directions, {kind}"
+        cost = _cost(directions.shape[1], kind, epochs if kind == "float32" else None)
+        exact.measure(label, cost, dot, test_MD, train_ND)
 
 
 def main() -> None:

@@ -87,11 +87,27 @@ def test_estimates_are_off_by_about_the_resolvable_cosine(index, queries, truth,
     found = index.query(queries, similarity=similarity).double()
     found = found if similarity == "cosine" else found / truth.scale
     error = found - truth.dot / truth.scale
-    assert index.resolvable_cosine == pytest.approx(1 / 64)
+    assert index.resolvable_cosine == pytest.approx(1 / 64, rel=1e-3), (
+        "64 directions leave out nothing of 60"
+    )
     assert float(error.square().mean().sqrt()) < 1.6 * index.resolvable_cosine
     assert float((truth.dot / truth.scale).std()) > 5 * index.resolvable_cosine, (
         "or it says nothing"
     )
+
+
+def test_what_few_directions_leave_out_counts_in_the_resolvable_cosine(
+    run, index, queries, truth, tmp_path
+):
+    config = IndexConfig(sketch=4096, dimension=4)
+    few = build_index(run, index.train, tmp_path, config=config, max_length=32)
+    whole_NR = index.at(index.steps[-1]).vectors_NR.double()
+    energy = torch.linalg.svdvals(whole_NR).square() / len(whole_NR)
+    left_out = 1 - float(energy[:4].sum())
+    assert left_out > 0.05, "or nothing is tested"
+    assert few.resolvable_cosine == pytest.approx((1 / 4096 + left_out**2) ** 0.5, rel=0.02)
+    error = few.query(queries).double() - truth.dot / truth.scale
+    assert float(error.square().mean().sqrt()) < 1.6 * few.resolvable_cosine
 
 
 def test_every_checkpoint_can_be_asked(index, queries):

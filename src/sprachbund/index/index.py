@@ -36,6 +36,16 @@ class CompressedCheckpoint:
     norm_N: Tensor
     directions_DR: Tensor
 
+    @property
+    def left_out(self) -> float:
+        """Mean part, by squares, of a training example's unit sketch that lies outside the kept directions.
+
+        What is outside for two such examples adds at most about this to their cosine; a query unlike all training
+        examples has more outside.
+        """
+        squares_N = self.vectors_NR.square().sum(dim=1)[self.norm_N > 0]
+        return float((1.0 - squares_N).clamp_min(0.0).mean()) if len(squares_N) else 0.0
+
     def search(self, sketch_QD: Tensor, similarity: Similarity) -> Tensor:
         """Estimated similarity of queries' sketches with every training example, [Q, N]: one product over memory."""
         query_QR = sketch_QD @ self.directions_DR
@@ -73,8 +83,13 @@ class Index:
 
     @cached_property
     def resolvable_cosine(self) -> float:
-        """Cosines smaller than this cannot be told from zero: 1 / sqrt of the sketch's numbers."""
-        return 1.0 / math.sqrt(self._about["sketch"])
+        """Cosines smaller than this cannot be told from zero.
+
+        The sketch's standard deviation, 1 / sqrt of its numbers, joined with what the kept directions leave out at the
+        last checkpoint (`CompressedCheckpoint.left_out`).
+        """
+        left_out = self.at(self.steps[-1]).left_out
+        return math.hypot(1.0 / math.sqrt(self._about["sketch"]), left_out)
 
     def query(
         self, batch: Batch, *, similarity: Similarity = "cosine", step: int | None = None
