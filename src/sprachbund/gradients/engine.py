@@ -105,7 +105,7 @@ class GradientEngine:
         """
         batch = {name: value.to(self.device) for name, value in batch.items()}
         alone = example_alone(self._model, batch, 0)
-        return self._capture.calls(alone, lambda: self._checked_loss(alone))
+        return self._capture.calls(alone, lambda: self._loss(self._model, alone))
 
     def per_example(self, batch: Batch, consume: Consumer) -> Tensor:
         """Hand each parameter's per-example gradients to `consume(name, gradient)`; return losses [B].
