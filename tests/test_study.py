@@ -14,6 +14,7 @@ from sprachbund import attribution
 from sprachbund.configuration import read_study
 from sprachbund.errors import ConfigurationError, RunError, StudyError
 from sprachbund.study import Study
+from sprachbund.study_inputs import made_from
 from tiny_models import tiny_corpus, tiny_model
 
 
@@ -169,9 +170,9 @@ def test_distances_that_change_are_analysed_anew_and_nothing_else(study_file):
         study_file.parent / "out",
         base=study_file.parent,
     )
-    before = {stage: study._made_from(stage) for stage in STAGES}
+    before = {stage: made_from(study, stage) for stage in STAGES}
     path.write_text("language,other_language,made_up\nen,de,0.25\n")
-    changed = [stage for stage in STAGES if study._made_from(stage) != before[stage]]
+    changed = [stage for stage in STAGES if made_from(study, stage) != before[stage]]
     assert changed == ["analyse", "report"]
 
 
@@ -198,12 +199,12 @@ def test_a_study_is_compared_with_one_of_more_languages_once_that_is_run(study_f
 @pytest.mark.parametrize("folder", ["removal", "mixes/tables"])
 def test_tables_of_another_analysis_make_the_page_anew_and_nothing_else(study_file, folder):
     study = Study(read_study(study_file), study_file.parent / "out", base=study_file.parent)
-    states = [{stage: study._made_from(stage) for stage in STAGES}]
+    states = [{stage: made_from(study, stage) for stage in STAGES}]
     table = study.folder / folder / "made_up.parquet"
     table.parent.mkdir(parents=True)
     for content in ("first", "second time"):
         table.write_text(content)
-        states.append({stage: study._made_from(stage) for stage in STAGES})
+        states.append({stage: made_from(study, stage) for stage in STAGES})
     for before, after in pairwise(states):
         assert [stage for stage in STAGES if after[stage] != before[stage]] == ["report"]
 

@@ -5,7 +5,7 @@ are written as soon as they are whole; what was written is not computed again.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,12 +36,7 @@ from sprachbund.modeling import encode, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
 from sprachbund.runs.checkpoint_files import content_fingerprint
 from sprachbund.store.writer import InfluenceWriter, Shard
-
-Progress = Callable[[int, int], None]
-"""Called with the (checkpoint, training example) pairs scored so far, and their number."""
-
-Notice = Callable[[str], None]
-"""Called once with how many of the parameters are attributed, in how many passes."""
+from sprachbund.watch import Notice, Progress, Watch
 
 
 class AttributionConfig(BaseModel):
@@ -98,7 +93,8 @@ def attribute(
     """Attribute the predictions on `test` to the examples of `train` at every checkpoint of a run.
 
     Written to `path` shard by shard; killed at any moment and called again with the same arguments, it computes what is
-    missing, and the result is the same to the bit.
+    missing, and the result is the same to the bit. `on_notice` is told how many of the parameters are attributed, and
+    in how many passes.
 
     Raises: GradientError if a score would be wrong; RunError, ModelError, InfluenceError, StudyError for a damaged
         checkpoint or result, or a folder that cannot be written.
@@ -116,7 +112,7 @@ def attribute(
         "max_length": max_length,
         "checkpoints": [content_fingerprint(checkpoint.path) for checkpoint in run.checkpoints],
     }
-    watch = _Watch(len(run.checkpoints) * len(train), on_progress, on_notice)
+    watch = Watch(len(run.checkpoints) * len(train), on_progress, on_notice)
     with InfluenceWriter.create_or_resume(
         path,
         train=train.frame,
@@ -133,24 +129,6 @@ def attribute(
                 texts = Texts.encode(train, test, checkpoint, max_length, config)
                 _score_checkpoint(writer, position, checkpoint, texts, config, watch)
         return writer.finish()
-
-
-class _Watch:
-    """Progress in (checkpoint, training example) pairs, and what is to be said once."""
-
-    def __init__(self, total: int, on_progress: Progress | None, on_notice: Notice | None) -> None:
-        self._done, self._total, self._on_progress = 0, total, on_progress
-        self._on_notice = on_notice
-
-    def add(self, pairs: int) -> None:
-        self._done += pairs
-        if self._on_progress is not None:
-            self._on_progress(self._done, self._total)
-
-    def say(self, text: str) -> None:
-        if self._on_notice is not None:
-            self._on_notice(text)
-            self._on_notice = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +170,7 @@ def _score_checkpoint(
     checkpoint: Checkpoint,
     texts: Texts,
     config: AttributionConfig,
-    watch: _Watch,
+    watch: Watch,
 ) -> None:
     """Score what is pending at one checkpoint, in one pass for each block of test examples that fits."""
     model = load_checkpoint(checkpoint.path, texts.train.labels, texts.max_length)

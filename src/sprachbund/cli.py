@@ -16,7 +16,8 @@ from sprachbund import __version__
 from sprachbund.errors import SprachbundError
 
 if TYPE_CHECKING:
-    from sprachbund.study import Observer, Study
+    from sprachbund.observer import Observer
+    from sprachbund.study import Study
 
 app = typer.Typer(
     name="sprachbund",

@@ -8,7 +8,8 @@ from sprachbund.data.config import DataConfig
 from sprachbund.embedded.model import unpack_model
 from sprachbund.finetuning import FinetuningConfig
 from sprachbund.modeling import ModelConfig
-from sprachbund.study import Observer, Study
+from sprachbund.observer import Observer
+from sprachbund.study import Study
 
 
 def demo_study(folder: Path, observer: Observer | None = None) -> Study:

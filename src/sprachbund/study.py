@@ -4,11 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 
-import sprachbund
 from sprachbund.accuracy import ACCURACY, evaluate_run
 from sprachbund.analysis.tables import write_tables
 from sprachbund.attribution import attribute
@@ -16,43 +14,19 @@ from sprachbund.configuration import StudyConfig
 from sprachbund.environment import environment, environment_text
 from sprachbund.errors import StudyError
 from sprachbund.finetuning import finetune
-from sprachbund.freshness import StageRecord, files_fingerprint, fingerprint, model_fingerprint
+from sprachbund.freshness import StageRecord
 from sprachbund.index import build_index
 from sprachbund.influence import Influence
 from sprachbund.modeling import Encoder, load_tokenizer
+from sprachbund.observer import Observer, Silent
 from sprachbund.report import ReportData, read_results, write_report
 from sprachbund.runs import Run
 from sprachbund.study_data import StudyData, draw
 from sprachbund.study_decomposition import decompose_study, decompositions_of
+from sprachbund.study_inputs import made_from
 from sprachbund.study_removal import check_study
-from sprachbund.study_tables import compared_fingerprint, distances_fingerprint, known_of
+from sprachbund.study_tables import known_of
 from sprachbund.writing import write_text
-
-
-class Observer(Protocol):
-    """Who watches a study: the terminal, a test, or nobody."""
-
-    def stage(self, name: str, *, fresh: bool) -> None:
-        """A stage begins, or is skipped because it is fresh."""
-
-    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        """A task within the stage has come so far."""
-
-    def say(self, text: str) -> None:
-        """Something worth knowing about the stage."""
-
-
-class Silent:
-    """Nobody watches."""
-
-    def stage(self, name: str, *, fresh: bool) -> None:
-        """Nobody listens."""
-
-    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        """Nobody listens."""
-
-    def say(self, text: str) -> None:
-        """Nobody listens."""
 
 
 class Study:
@@ -181,7 +155,7 @@ class Study:
                 influences=self.influences(),
                 accuracy=self.accuracy(),
                 k=self.config.analysis.k,
-                results=read_results(self.folder / "tables", *self._further_tables),
+                results=read_results(self.folder / "tables", *self.further_tables),
                 configuration=self.config.as_yaml(),
                 environment=environment(),
             )
@@ -192,7 +166,7 @@ class Study:
 
     def is_fresh(self, name: str) -> bool:
         """Whether a stage is done, from what the configuration and its inputs are now."""
-        return StageRecord(self.folder, name).is_fresh(self._made_from(name))
+        return StageRecord(self.folder, name).is_fresh(made_from(self, name))
 
     @property
     def report_path(self) -> Path:
@@ -218,10 +192,10 @@ class Study:
 
     def _do(self, name: str, work: Callable[[], Sequence[Path]]) -> None:
         """Do the work of a stage unless it is fresh, and note what it was made from and wrote."""
-        fresh, made_from = self.is_fresh(name), self._made_from(name)
+        fresh, inputs = self.is_fresh(name), made_from(self, name)
         self.observer.stage(name, fresh=fresh)
         if not fresh:
-            StageRecord(self.folder, name).finish(made_from, work())
+            StageRecord(self.folder, name).finish(inputs, work())
 
     def train(self, seed: int) -> Run:
         """The run of one seed, trained if it is not; nothing is measured."""
@@ -300,7 +274,7 @@ class Study:
         return self.folder / "index" / f"seed-{seed}"
 
     @property
-    def _further_tables(self) -> list[Path]:
+    def further_tables(self) -> list[Path]:
         """Folders of tables that no stage of the study itself writes; the page shows those that there are."""
         folders = (self.folder / "removal", self.folder / "mixes" / "tables")
         return [folder for folder in folders if folder.is_dir()]
@@ -313,39 +287,3 @@ class Study:
         if not path.exists():
             raise StudyError(f"{path}: not there yet; run `sprachbund {stage}` first")
         return path
-
-    def _checkpoints(self) -> list[str]:
-        folders = [f for s in self._seeds for f in sorted(self.run_path(s).glob("checkpoint-*"))]
-        return [files_fingerprint(folder) for folder in folders]
-
-    def _made_from(self, name: str) -> str:
-        """A hash of all that the outputs of a stage depend on."""
-        config = self.config
-        train, test, evaluation = (corpus.fingerprint() for corpus in vars(self.data).values())
-        if name == "data":
-            parts: list[object] = [train, test, evaluation]
-        elif name == "finetune":
-            model = config.model.model_dump(), model_fingerprint(config.model.path)
-            parts = [train, evaluation, model, config.finetuning.model_dump()]
-        elif name == "attribute":
-            parts = [train, test, self._checkpoints(), config.attribution.model_dump()]
-        elif name == "index":
-            parts = [train, self._checkpoints(), config.index.model_dump()]
-        elif name == "decompose":
-            attribution, of = config.attribution.model_dump(), config.decomposition.model_dump()
-            parts = [train, test, self._checkpoints(), attribution, of]
-        elif name == "removal":
-            earlier = [self._made_from(stage) for stage in ("finetune", "attribute")]
-            parts = [earlier, config.removal.model_dump()]
-        else:
-            earlier = [self._made_from(stage) for stage in ("finetune", "attribute")]
-            parts = [
-                earlier,
-                config.analysis.model_dump(exclude={"distances", "compare_with"}),
-                distances_fingerprint(config, self.base),
-                compared_fingerprint(config, self.base),
-                self._made_from("decompose") if self.is_fresh("decompose") else "",
-            ]
-            if name == "report":
-                parts += [files_fingerprint(folder) for folder in self._further_tables]
-        return fingerprint(sprachbund.__version__, name, parts)

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from sprachbund import __version__
-from sprachbund.attribution import AttributionConfig, Notice
+from sprachbund.attribution import AttributionConfig
 from sprachbund.data.corpus import Corpus
 from sprachbund.decomposition.assembly import assembled
 from sprachbund.decomposition.checkpoint import PASSES, Examples, is_whole, take_apart
@@ -21,10 +20,8 @@ from sprachbund.folder_lock import only_process
 from sprachbund.runs import Checkpoint, Run
 from sprachbund.runs.checkpoint_files import content_fingerprint
 from sprachbund.store.dataset import write_dataset
+from sprachbund.watch import Notice, Progress, Watch
 from sprachbund.writing import write_problem
-
-Progress = Callable[[int, int], None]
-"""Called with the training examples passed over so far, and how many there are to pass over."""
 
 
 def decompose(
@@ -42,8 +39,8 @@ def decompose(
     """Take the influence of a run's training examples on `test` apart; `attribution` says how it was computed.
 
     Killed at any moment and called again with the same arguments, it computes what is missing. The scores of all
-    checkpoints and groups are in memory when the result is put together. `on_notice` is told once how many
-    parameters are covered.
+    checkpoints and groups are in memory when the result is put together. `on_progress` counts a training example in
+    each of the passes over it; `on_notice` is told how many parameters are covered.
 
     Raises: GradientError if a score would be wrong; RunError if there is no checkpoint but the starting point;
         StudyError if the disk refuses or another process computes it.
@@ -55,19 +52,13 @@ def decompose(
     pieces = Pieces(path.with_name(path.name + ".partial"))
     with only_process(pieces.folder):
         pieces.begin(about)
-        total = PASSES * len(train) * len(checkpoints)
-        unfinished = [c.step for c in checkpoints if not is_whole(pieces, c.step, len(train))]
-        for position, checkpoint in enumerate(checkpoints):
-
-            def report(done: int, before: int = PASSES * len(train) * position) -> None:
-                if on_progress is not None:
-                    on_progress(before + done, total)
-
-            if checkpoint.step in unfinished:
+        steps = PASSES * len(train)
+        watch = Watch(steps * len(checkpoints), on_progress, on_notice)
+        for position, checkpoint in enumerate(checkpoints, start=1):
+            if not is_whole(pieces, checkpoint.step, len(train)):
                 examples = Examples.encode(train, test, checkpoint, max_length, attribution)
-                say = on_notice if checkpoint.step == unfinished[0] else None
-                take_apart(pieces, checkpoint, examples, attribution, report, say)
-            report(PASSES * len(train))
+                take_apart(pieces, checkpoint, examples, attribution, watch)
+            watch.reach(position * steps)
         dataset = assembled(pieces, checkpoints, train, test, attribution.method)
         _put_in_place(pieces, dataset.assign_attrs(_attributes(attribution.method, about)), path)
     return Decomposition.open(path)

@@ -1,7 +1,6 @@
 """Taking the influence of one checkpoint apart: three passes over the training examples, kept piece by piece."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sprachbund.attribution import AttributionConfig, Notice, Texts, blocks_that_fit
+from sprachbund.attribution import AttributionConfig, Texts, blocks_that_fit
 from sprachbund.data.corpus import Corpus
 from sprachbund.decomposition.parameter_groups import parameter_partition
 from sprachbund.decomposition.pieces import Array, Layout, Pieces, read_layout, save
@@ -21,12 +20,11 @@ from sprachbund.gradients.scoring import fill_means, score_batch
 from sprachbund.modeling import load_checkpoint
 from sprachbund.runs import Checkpoint
 from sprachbund.tokens import shared_ids, tokens_by_language
+from sprachbund.watch import Watch
 from sprachbund.writing import write_text
 
 PASSES = 3
-
-Report = Callable[[int], None]
-"""Called with the training examples passed over so far, at most `PASSES` times their number."""
+"""How often each training example is passed over; a step of the watch each time."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,7 @@ def take_apart(
     checkpoint: Checkpoint,
     examples: Examples,
     config: AttributionConfig,
-    report: Report,
-    say: Notice | None = None,
+    watch: Watch,
 ) -> None:
     """Compute what is missing of a checkpoint: products with the mean gradients, then with test gradients by group.
 
@@ -87,11 +84,11 @@ def take_apart(
     model = load_checkpoint(checkpoint.path, texts.train.labels, texts.max_length)
     step, n_train = checkpoint.step, len(texts.train)
     with GradientEngine(model) as engine:
-        if say is not None:
-            say(engine.selection.coverage())
+        watch.say(engine.selection.coverage())
         partition = parameter_partition(model, engine.selection, examples.shared)
+        before = watch.done + 2 * n_train
         if not pieces.means(step).exists():
-            save(pieces.means(step), _mean_products(engine, examples, report))
+            save(pieces.means(step), _mean_products(engine, examples, watch))
         blocks = [
             (block, list(texts.batcher([texts.test_rows[i] for i in block])))
             for block in blocks_that_fit(engine, texts, config)
@@ -105,12 +102,12 @@ def take_apart(
             save(pieces.tests(step, number), bank.squared_norm_GM.numpy())
             for shard in pending:
                 save(pieces.scores(step, number, shard), _shard(engine, bank, texts, shard))
-                report(2 * n_train + (number * n_train + shard.stop) // len(blocks))
+                watch.reach(before + (number * n_train + shard.stop) // len(blocks))
     orders = [[block[i] for positions, _ in packed for i in positions] for block, packed in blocks]
     write_text(pieces.layout(step), json.dumps(asdict(Layout(partition.groups, orders))))
 
 
-def _mean_products(engine: GradientEngine, examples: Examples, report: Report) -> Array:
+def _mean_products(engine: GradientEngine, examples: Examples, watch: Watch) -> Array:
     """Inner products of every training gradient with each language's mean gradient, [N, L]; two passes."""
     texts = examples.texts
     packed = list(texts.batcher(texts.train_rows))[::-1]  # the longest texts first
@@ -119,13 +116,11 @@ def _mean_products(engine: GradientEngine, examples: Examples, report: Report) -
     order = torch.tensor([i for positions, _ in packed for i in positions])
     batches = (batch for _, batch in packed)
     means = fill_means(engine, batches, language_N[order], weight_N[order])
-    done = len(language_N)
-    report(done)
+    watch.add(len(language_N))
     products_NL = torch.zeros(len(language_N), means.size, dtype=torch.float64)
     for positions, batch in packed:
         products_NL[positions] = score_batch(engine, means, batch).dot_MB.T
-        done += len(positions)
-        report(done)
+        watch.add(len(positions))
     return products_NL.numpy()
 
 

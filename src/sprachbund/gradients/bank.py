@@ -1,7 +1,5 @@
 """The bank: the test examples' gradients of every parameter."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -12,6 +10,7 @@ from sprachbund.gradients.forms import Form, cheaper_form
 from sprachbund.gradients.matrix_banks import DenseBank, FactorBank, WrittenOutBank
 from sprachbund.gradients.parameter_bank import ParameterBank, Placement
 from sprachbund.gradients.per_example import (
+    Consumer,
     DenseGradient,
     OuterGradient,
     PerExampleGradient,
@@ -19,8 +18,6 @@ from sprachbund.gradients.per_example import (
     TiedGradient,
 )
 from sprachbund.gradients.row_banks import RowBank, TiedBank
-
-Consumer = Callable[[str, PerExampleGradient], None]
 
 
 class Bank:

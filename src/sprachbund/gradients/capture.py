@@ -6,7 +6,7 @@ each module's per-example gradient takes the place of its weight gradient.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,61 +20,13 @@ from torch.utils.hooks import RemovableHandle
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.calls import Call, tensors
-from sprachbund.gradients.local import (
-    LocalRule,
-    RelabelledEmbeddingRule,
-    UnsuitedError,
-    rule_for,
-)
+from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.losses import Batch, batch_size
-from sprachbund.gradients.parameters import owners
-from sprachbund.gradients.per_example import PerExampleGradient, merge
-from sprachbund.gradients.rules import EmbeddingRule, LinearRule, Rule
+from sprachbund.gradients.model_state import evaluation_mode, frozen
+from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
+from sprachbund.gradients.rules import EmbeddingRule, LinearRule
+from sprachbund.gradients.sites import Site
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
-
-_TIED_KINDS = {EmbeddingRule, RelabelledEmbeddingRule, LinearRule}
-
-Consumer = Callable[[str, PerExampleGradient], None]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A module whose rule yields gradients of wanted parameters: {local name: parameter name}."""
-
-    module: nn.Module
-    rule: Rule
-    names: Mapping[str, str]
-
-
-def find_sites(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> tuple[Site, ...]:
-    """The modules to watch: all that hold a wanted parameter themselves.
-
-    A parameter that modules of different kinds share is in no site, but for an embedding tied to a linear head.
-    """
-    name_of = {parameter: name for name, parameter in parameters.items()}
-    held: dict[nn.Module, dict[str, str]] = defaultdict(dict)
-    kinds: dict[str, set[type[Rule]]] = defaultdict(set)
-    for module, local_name, parameter in owners(model):
-        if parameter in name_of:
-            held[module][local_name] = name_of[parameter]
-            kinds[name_of[parameter]].add(type(rule_for(module)))
-    sites = []
-    for module, names in held.items():
-        rule = rule_for(module)
-        names = {local: name for local, name in names.items() if _watched(type(rule), kinds[name])}
-        if names:
-            sites.append(Site(module, rule, names))
-    return tuple(sites)
-
-
-def _watched(kind: type[Rule], kinds: set[type[Rule]]) -> bool:
-    """Whether a module of this kind is to be watched for a parameter that modules of all these kinds hold.
-
-    A module without a rule of its own often only keeps a reference (a head, to its decoder's bias): the proof tells.
-    """
-    if len(kinds) > 1 and kind is LocalRule:
-        return False
-    return len(kinds - {LocalRule}) <= 1 or kinds - {LocalRule} <= _TIED_KINDS
 
 
 @dataclass
@@ -151,36 +103,36 @@ class Capture:
         does not reach is never handed over. `misshapen` names those that were not batch first; `is_irregular` tells
         that a module got neither one row nor all tokens of each example: this batch needs a proof of its own.
         """
-        current = self._pass = _Pass(
-            batch_size(batch), consume, _tokens_of_an_example(batch), self._kinds_of_rows
-        )
-        try:
-            with torch.enable_grad():
-                value = losses()
-                if value.requires_grad:
-                    torch.autograd.backward(value.sum())
+        with self._observed(batch, consume, self._kinds_of_rows) as current:
+            value = losses()
+            if value.requires_grad:
+                torch.autograd.backward(value.sum())
             current.finish()
-            self.misshapen = frozenset(current.not_per_example)
-            self.is_irregular = current.is_irregular
-        finally:
-            self._pass = None
-            for hook in current.hooks:  # one on several tensors would keep their graph alive
-                hook.remove()
+        self.misshapen = frozenset(current.not_per_example)
+        self.is_irregular = current.is_irregular
         return value.detach()
 
     def calls(self, batch: Batch, losses: Callable[[], Tensor]) -> dict[str, int]:
         """How many calls of modules each parameter is in, in one forward pass: shared layers have several."""
+        with self._observed(batch, _unused, defaultdict(set)) as current:
+            losses()
+        return dict(current.expected)
+
+    @contextmanager
+    def _observed(
+        self, batch: Batch, consume: Consumer, kinds_of_rows: defaultdict[nn.Module, set[str]]
+    ) -> Iterator[_Pass]:
+        """What the model computes inside is watched, as one pass."""
         current = self._pass = _Pass(
-            batch_size(batch), _unused, frozenset(), defaultdict(set), defaultdict(int)
+            batch_size(batch), consume, _tokens_of_an_example(batch), kinds_of_rows
         )
         try:
             with torch.enable_grad():
-                losses()
+                yield current
         finally:
             self._pass = None
-            for hook in current.hooks:
+            for hook in current.hooks:  # one on several tensors would keep their graph alive
                 hook.remove()
-        return dict(current.expected)
 
     @contextmanager
     def _watch(self, site: Site) -> Iterator[None]:
@@ -325,28 +277,3 @@ def _is_by_example(input: Tensor, results: list[Tensor], size: int) -> bool:
         and all(result.dim() > 0 and result.shape[0] > 0 for result in results)
         and all(result.shape[0] % size == 0 for result in results)
     )
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Dropout off and batch statistics fixed; each module's own mode comes back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient inside."""
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    for parameter, _ in flags:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter, requires_grad in flags:
-            parameter.requires_grad_(requires_grad)

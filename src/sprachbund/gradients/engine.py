@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.allocator import freed_memory_kept
-from sprachbund.gradients.capture import Capture, Consumer, evaluation_mode, find_sites
+from sprachbund.gradients.capture import Capture
 from sprachbund.gradients.losses import (
     Batch,
     Loss,
@@ -24,13 +24,14 @@ from sprachbund.gradients.losses import (
     example_alone,
     task_loss,
 )
+from sprachbund.gradients.model_state import evaluation_mode
 from sprachbund.gradients.one_by_one import gradient_of_sum, gradients_one_by_one
 from sprachbund.gradients.parameters import (
     ParameterFilter,
     Selection,
     select_parameters,
 )
-from sprachbund.gradients.per_example import PerExampleGradient
+from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.proof import (
     Comparison,
     few_of,
@@ -39,6 +40,7 @@ from sprachbund.gradients.proof import (
     prove_own_loss,
     random_weights,
 )
+from sprachbund.gradients.sites import find_sites
 
 _FLOAT16 = (
     "the model is in float16, in which products of small gradients vanish and those of large activations overflow: "

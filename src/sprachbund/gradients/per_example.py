@@ -5,7 +5,7 @@ both has both, anything else is dense. Each knows its squared norm and how to ta
 of an array; the bank knows how to contract it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -253,6 +253,9 @@ def _sum_tokens(left_gram: Tensor, right_BTI: Tensor, other_right_BTI: Tensor) -
 
 
 PerExampleGradient = OuterGradient | RowGradient | DenseGradient | TiedGradient
+
+Consumer = Callable[[str, PerExampleGradient], None]
+"""Takes in the gradients of one parameter, by its name."""
 
 
 def merge(calls: Sequence[PerExampleGradient]) -> PerExampleGradient:

@@ -4,7 +4,7 @@ Sketches are written shard by shard, so that a build that is killed goes on wher
 checkpoint's compressed vectors stand.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,10 @@ from sprachbund.index.sketch import SignSketch
 from sprachbund.modeling import encode, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
 from sprachbund.runs.checkpoint_files import content_fingerprint
+from sprachbund.watch import Notice, Progress, Watch
 
 _SHARD = 1024
 _TOKENS_PER_BATCH, _EXAMPLES_PER_BATCH = 2048, 32
-
-Notice = Callable[[str], None]
-Progress = Callable[[int, int], None]
-"""Called with the (checkpoint, training example) pairs compressed so far, and their number."""
 
 
 def build_index(
@@ -54,22 +51,16 @@ def build_index(
     Raises: StudyError if the folder holds another index, cannot be written, or another process builds it;
         GradientError if a gradient would be wrong.
     """
-    files, total = IndexFiles(path), len(run.checkpoints) * len(train)
+    files = IndexFiles(path)
+    watch = Watch(len(run.checkpoints) * len(train), on_progress, on_notice)
     made_from = {**config.model_dump(), **(provenance or {}), **_about(run, train, max_length)}
     with only_process(path):
         files.write_about(made_from)
         train.write(path / "train.jsonl")
-        unfinished = [c.step for c in run.checkpoints if not files.is_finished(c.step)]
-        for position, checkpoint in enumerate(run.checkpoints):
-
-            def report(examples: int, before: int = position * len(train)) -> None:
-                if on_progress is not None:
-                    on_progress(before + examples, total)
-
+        for position, checkpoint in enumerate(run.checkpoints, start=1):
             if not files.is_finished(checkpoint.step):
-                say = on_notice if checkpoint.step == unfinished[0] else None
-                _compress(files, checkpoint, train, config, max_length, report, say)
-            report(len(train))
+                _compress(files, checkpoint, train, config, max_length, watch)
+            watch.reach(position * len(train))
     return Index.open(path)
 
 
@@ -96,8 +87,7 @@ def _compress(
     train: Corpus,
     config: IndexConfig,
     max_length: int,
-    report: Callable[[int], None],
-    say: Notice | None,
+    watch: Watch,
 ) -> None:
     """Sketch what is not sketched yet at one checkpoint, then keep its principal directions only."""
     starts = range(0, len(train), _SHARD)
@@ -107,16 +97,13 @@ def _compress(
         batcher = Batcher(tokenizer, _TOKENS_PER_BATCH, _EXAMPLES_PER_BATCH)
         model = load_checkpoint(checkpoint.path, train.labels, max_length)
         with GradientEngine(model) as engine:
-            if say is not None:
-                say(engine.selection.coverage())
+            watch.say(engine.selection.coverage())
             sketch = SignSketch(config.sketch, config.seed, engine.device)
             for start in starts:
-                shard = files.shard(checkpoint.step, start)
+                shard, part = files.shard(checkpoint.step, start), rows[start : start + _SHARD]
                 if not shard.exists():
-                    save(
-                        shard, _sketch_shard(engine, sketch, batcher, rows[start : start + _SHARD])
-                    )
-                report(min(start + _SHARD, len(train)))
+                    save(shard, _sketch_shard(engine, sketch, batcher, part))
+                watch.add(len(part))
     _keep_principal(
         files, checkpoint.step, [files.shard(checkpoint.step, s) for s in starts], config
     )

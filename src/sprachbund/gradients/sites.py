@@ -1,0 +1,53 @@
+"""Sites: the modules to watch for the wanted parameters, each with the rule for its type."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from sprachbund.gradients.local import LocalRule, RelabelledEmbeddingRule, rule_for
+from sprachbund.gradients.parameters import owners
+from sprachbund.gradients.rules import EmbeddingRule, LinearRule, Rule
+
+_TIED_KINDS = {EmbeddingRule, RelabelledEmbeddingRule, LinearRule}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A module whose rule yields gradients of wanted parameters: {local name: parameter name}."""
+
+    module: nn.Module
+    rule: Rule
+    names: Mapping[str, str]
+
+
+def find_sites(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> tuple[Site, ...]:
+    """The modules to watch: all that hold a wanted parameter themselves.
+
+    A parameter that modules of different kinds share is in no site, but for an embedding tied to a linear head.
+    """
+    name_of = {parameter: name for name, parameter in parameters.items()}
+    held: dict[nn.Module, dict[str, str]] = defaultdict(dict)
+    kinds: dict[str, set[type[Rule]]] = defaultdict(set)
+    for module, local_name, parameter in owners(model):
+        if parameter in name_of:
+            held[module][local_name] = name_of[parameter]
+            kinds[name_of[parameter]].add(type(rule_for(module)))
+    sites = []
+    for module, names in held.items():
+        rule = rule_for(module)
+        names = {local: name for local, name in names.items() if _watched(type(rule), kinds[name])}
+        if names:
+            sites.append(Site(module, rule, names))
+    return tuple(sites)
+
+
+def _watched(kind: type[Rule], kinds: set[type[Rule]]) -> bool:
+    """Whether a module of this kind is to be watched for a parameter that modules of all these kinds hold.
+
+    A module without a rule of its own often only keeps a reference (a head, to its decoder's bias): the proof tells.
+    """
+    if len(kinds) > 1 and kind is LocalRule:
+        return False
+    return len(kinds - {LocalRule}) <= 1 or kinds - {LocalRule} <= _TIED_KINDS
