@@ -7,7 +7,7 @@ def alone(batch: dict[str, torch.Tensor], position: int) -> dict[str, torch.Tens
     """One example without its padding."""
     length = int(batch["attention_mask"][position].sum())
     one = {name: value[position : position + 1] for name, value in batch.items()}
-    return {name: v[:, :length] if v.dim() == 2 else v for name, v in one.items()}
+    return {name: v[:, :length] if v.dim() > 1 else v for name, v in one.items()}
 
 
 def gradient(model, batch, position, wanted=lambda name: True) -> torch.Tensor:

@@ -26,6 +26,7 @@ from sprachbund.gradients.losses import (
 )
 from sprachbund.gradients.model_state import evaluation_mode
 from sprachbund.gradients.one_by_one import gradient_of_sum, gradients_one_by_one
+from sprachbund.gradients.padding import padding_of, reached_padding
 from sprachbund.gradients.parameters import (
     ParameterFilter,
     Selection,
@@ -35,7 +36,6 @@ from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.proof import (
     Comparison,
     few_of,
-    has_padding,
     prove_batch_independence,
     prove_own_loss,
     random_weights,
@@ -118,18 +118,26 @@ class GradientEngine:
             cannot be told apart by example.
         """
         batch = {name: value.to(self.device) for name, value in batch.items()}
-        self._prove_what_is_new(batch)
+        padding_BT = padding_of(batch)
+        self._prove_what_is_new(batch, is_padded=padding_BT is not None)
         proven_here = self._proven_on(batch)
         proven, reached = self._proven | proven_here, set[str]()
+        leaking_B = torch.zeros(batch_size(batch), dtype=torch.bool, device=self.device)
 
         def note(name: str, gradient: PerExampleGradient) -> None:
+            nonlocal leaking_B
             if name not in proven and bool(gradient.squared_norm().any()):
                 reached.add(name)
+            if padding_BT is not None:
+                leaking_B |= reached_padding(gradient, padding_BT)
             consume(name, gradient)
 
         losses = self._pass(batch, note)
         if self._capture.misshapen:
             raise GradientError(_unprovable(self._capture.misshapen))
+        suspects = leaking_B.nonzero().flatten().tolist()
+        if suspects:
+            prove_batch_independence(self._model, self._loss, batch, suspects)
         is_irregular = self._capture.is_irregular and batch_size(batch) > 1
         if reached or is_irregular:
             # An expert or adapter that earlier batches never reached, or one that got a selection of the tokens,
@@ -165,21 +173,27 @@ class GradientEngine:
         check_losses(losses, batch_size(batch))
         return losses
 
-    def _prove_what_is_new(self, batch: Batch) -> None:
+    def _prove_what_is_new(self, batch: Batch, *, is_padded: bool) -> None:
         """Prove on the first batch, and once more on the first with several examples and the first with padding."""
-        is_several, is_padded = batch_size(batch) > 1, has_padding(batch)
+        is_several = batch_size(batch) > 1
         if not self._is_proven:
             self._prove(batch)
             self._is_proven = True
         elif (is_several and not self._is_proven_on_several) or (
             is_padded and not self._is_proven_on_padding
         ):
-            prove_batch_independence(self._model, self._loss, few_of(batch))
+            self._prove_independence(batch)
             self._prove_again(few_of(batch), self._proven_on(batch))
         else:
             return
         self._is_proven_on_several |= is_several
         self._is_proven_on_padding |= is_padded
+
+    def _prove_independence(self, batch: Batch) -> None:
+        """On two examples, as later batches show in the embeddings' gradients if padding leaks; else on all."""
+        shows = self.selection.tables - self._by_autograd
+        compared = few_of(batch) if shows else batch
+        prove_batch_independence(self._model, self._loss, compared)
 
     def _proven_on(self, batch: Batch) -> set[str]:
         """Where to note what this batch proves."""
@@ -188,9 +202,9 @@ class GradientEngine:
     def _prove(self, first: Batch) -> None:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
         batch, proven = few_of(first), self._proven_on(first)
-        losses = prove_batch_independence(self._model, self._loss, batch)
+        self._prove_independence(first)
         if self._default_loss:
-            prove_own_loss(self._model, batch, losses)
+            prove_own_loss(self._model, self._loss, batch)
         wrong = self._disagreeing(batch, proven)
         if wrong:
             self._by_autograd |= wrong

@@ -32,9 +32,6 @@ def slice_batch(batch: Batch, start: int, stop: int) -> dict[str, Tensor]:
     }
 
 
-_BY_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-
-
 def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Tensor]:
     """One example as a batch of its own, without the columns that its attention mask leaves out."""
     alone = slice_batch(batch, position, position + 1)
@@ -42,13 +39,24 @@ def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Te
     if mask is None or mask.dim() != 2 or bool(mask.all()):
         return alone
     kept = mask[0].bool()
-    names = set(_BY_TOKEN)
-    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        names.add("labels")
+    is_encoder_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
     return {
-        name: value[:, kept] if name in names and value.shape[1:] == mask.shape[1:] else value
+        name: value[:, kept]
+        if value.shape[:2] == mask.shape and _is_by_token(name, value, is_encoder_decoder)
+        else value
         for name, value in alone.items()
     }
+
+
+def _is_by_token(name: str, value: Tensor, is_encoder_decoder: bool) -> bool:
+    """Whether what has the shape of the attention mask, and more axes perhaps, goes with its tokens.
+
+    Everything does (ids, positions, boxes, languages, ...) but for what belongs to a decoder and the labels of several
+    classes, which happen to be as many.
+    """
+    if name == "labels":
+        return not is_encoder_decoder and not value.is_floating_point()
+    return not name.startswith("decoder_")
 
 
 def task_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -60,12 +68,15 @@ def task_loss(model: nn.Module, batch: Batch) -> Tensor:
 
     Raises: GradientError where logits and labels fit none of these; then pass a `loss`.
     """
-    logits = model(**batch).logits
-    labels = batch["labels"]
+    logits, labels = model(**batch).logits, batch["labels"]
     if logits.dim() == 2:
         return _sequence_loss(logits, labels)
-    if logits.dim() == 3 and labels.dim() == 2:
-        return _token_loss(logits, labels, shifted=_predicts_next_token(model))
+    if logits.dim() == 3 and labels.dim() == 2 and logits.shape[1] >= labels.shape[1]:
+        # Prompts that are learned come before the tokens of the text, and have no labels.
+        logits = logits[:, logits.shape[1] - labels.shape[1] :]
+        if _predicts_next_token(model):
+            logits, labels = logits[:, :-1], _to_predict(labels, batch.get("attention_mask"))
+        return _token_loss(logits, labels)
     raise GradientError(
         f"no default loss for logits of shape {tuple(logits.shape)} with labels of shape "
         f"{tuple(labels.shape)}: pass loss=, a function (model, batch) -> losses [B]"
@@ -78,6 +89,14 @@ def _predicts_next_token(model: nn.Module) -> bool:
     return type(core).__name__.endswith(("ForCausalLM", "LMHeadModel"))
 
 
+def _to_predict(labels_BT: Tensor, mask: Tensor | None) -> Tensor:
+    """Labels of the tokens but the first of each example, which only padding on the left could predict."""
+    labels_BT = labels_BT[:, 1:]
+    if mask is None or mask.dim() != 2 or mask.shape[1] != labels_BT.shape[1] + 1:
+        return labels_BT
+    return labels_BT.masked_fill(mask[:, :-1] == 0, -100)
+
+
 def _sequence_loss(logits_BC: Tensor, labels: Tensor) -> Tensor:
     if logits_BC.shape[1] == 1:
         return (logits_BC.squeeze(1) - labels.reshape(-1).to(logits_BC.dtype)).square()
@@ -86,9 +105,7 @@ def _sequence_loss(logits_BC: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits_BC, labels.reshape(-1), reduction="none")
 
 
-def _token_loss(logits_BTC: Tensor, labels_BT: Tensor, *, shifted: bool) -> Tensor:
-    if shifted:
-        logits_BTC, labels_BT = logits_BTC[:, :-1], labels_BT[:, 1:]
+def _token_loss(logits_BTC: Tensor, labels_BT: Tensor) -> Tensor:
     losses_BT = F.cross_entropy(logits_BTC.transpose(1, 2), labels_BT, reduction="none")
     count_B = (labels_BT != -100).sum(1)
     if bool((count_B == 0).any()):

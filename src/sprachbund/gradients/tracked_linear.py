@@ -36,7 +36,10 @@ class TrackedLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(input)
         ctx.module, ctx.size, ctx.on_factors = module, size, on_factors
-        return linear(input, module.weight, module.bias)
+        output = linear(input, module.weight, module.bias)
+        # Often a view, of a product over tokens: autograd lets nobody write into a view that comes out of a function.
+        apart: Tensor = torch.ops.aten._unsafe_view(output, output.shape)
+        return apart
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None, None, None, None]:

@@ -1,0 +1,146 @@
+"""What few models do, and what is easily forgotten: scores are exact all the same, or there is one clear error."""
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers as tf
+from torch import nn
+
+import builders
+import oracle
+from sprachbund.errors import GradientError, SprachbundWarning
+from sprachbund.gradients.pairwise import pairwise_influence
+
+TRAIN, TEST = builders.examples(9, seed=1), builders.examples(5, seed=2)
+SHAPE = dict(
+    vocab_size=builders.VOCABULARY,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=48,
+    max_position_embeddings=64,
+    num_labels=builders.LABELS,
+    pad_token_id=builders.PADDING,
+)
+
+
+class InPlace(nn.Module):
+    """Writes into what its modules return."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.embedding = nn.Embedding(builders.VOCABULARY, 8)
+        self.norm = nn.LayerNorm(8)
+        self.first, self.second = nn.Linear(8, 8, bias), nn.Linear(8, 8, bias)
+        self.head = nn.Linear(8, builders.LABELS)
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        hidden = self.embedding(input_ids)
+        hidden *= 2.0
+        hidden = self.norm(hidden).mul_(0.5)
+        query, key = self.first(hidden), self.second(hidden)
+        query /= 3.0
+        key.masked_fill_(attention_mask[:, :, None] == 0, 0.0)
+        logits = self.head((query.sigmoid_() * key).sum(1))
+        return tf.modeling_outputs.SequenceClassifierOutput(
+            loss=None if labels is None else F.cross_entropy(logits, labels), logits=logits
+        )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_models_may_write_into_what_modules_return(bias):
+    torch.manual_seed(0)
+    model = InPlace(bias).double()
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SprachbundWarning)  # no slow path
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
+def as_language_model(rows, left=False):
+    """Every token is a label."""
+    batch = builders.collate(rows)
+    if left:
+        shift = batch["attention_mask"].shape[1] - batch["attention_mask"].sum(1)
+        roll = lambda value: torch.stack(
+            [v.roll(int(n)) for v, n in zip(value, shift, strict=True)]
+        )
+        batch |= {name: roll(batch[name]) for name in ("input_ids", "attention_mask")}
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    return batch | {"labels": labels}
+
+
+def test_an_auxiliary_loss_is_an_error_however_small_it_is():
+    torch.manual_seed(0)
+    config = tf.MixtralConfig(
+        **SHAPE,
+        num_key_value_heads=2,
+        head_dim=8,
+        num_local_experts=4,
+        output_router_logits=True,  # with the default coefficient, 0.001
+    )
+    model = tf.MixtralForCausalLM(config)
+    train, test = as_language_model(TRAIN), as_language_model(TEST)
+    with pytest.raises(GradientError, match=r"auxiliary loss.*switch it off"):
+        pairwise_influence(model, [train], [test])
+
+
+def llama_lm():
+    torch.manual_seed(0)
+    return tf.LlamaForCausalLM(tf.LlamaConfig(**SHAPE, num_key_value_heads=2, head_dim=8))
+
+
+def test_a_label_that_only_padding_on_the_left_could_predict_does_not_count():
+    model = llama_lm()
+    right, left = (
+        pairwise_influence(
+            model, [as_language_model(TRAIN, left=side)], [as_language_model(TEST, left=side)]
+        )
+        for side in (False, True)
+    )
+    batches = [[as_language_model(rows)] for rows in (TRAIN, TEST)]
+    expected = oracle.influence(model, *batches)
+    assert oracle.relative_error(right, expected) < 1e-5
+    assert oracle.relative_error(left, expected) < 1e-5
+
+
+def test_boxes_are_cut_with_their_tokens():
+    """Of each token of a page: [B, T, 4]; what the attention mask leaves out has none."""
+    torch.manual_seed(0)
+    model = tf.LayoutLMForSequenceClassification(tf.LayoutLMConfig(**SHAPE)).double()
+    train, test = (builders.collate(rows) for rows in (TRAIN, TEST))
+    for batch in (train, test):
+        corner = batch["input_ids"][..., None]
+        batch["bbox"] = torch.cat([corner, corner, corner + 5, corner + 5], 2)
+    found = pairwise_influence(model, [train], [test])
+    assert oracle.relative_error(found, oracle.influence(model, [train], [test])) < 1e-10
+
+
+def test_as_many_classes_as_tokens_are_no_tokens():
+    """Several labels an example, [B, C], where the longest text has C tokens."""
+    longest = max(len(row["input_ids"]) for row in TRAIN)
+    model = builders.xlm_roberta(torch.float64, num_labels=longest)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (len(TRAIN), longest), generator=generator).double()
+    together = builders.collate(TRAIN) | {"labels": labels}
+    alone = [
+        builders.collate([row]) | {"labels": label[None]}
+        for row, label in zip(TRAIN, labels, strict=True)
+    ]
+    model.eval()
+    gradients_NP = torch.stack(
+        [
+            torch.cat(
+                [
+                    g.flatten()
+                    for g in torch.autograd.grad(model(**one).loss, list(model.parameters()))
+                ]
+            )
+            for one in alone
+        ]
+    )
+    found = pairwise_influence(model, [together], [together])
+    assert oracle.relative_error(found, gradients_NP @ gradients_NP.T) < 1e-10
