@@ -65,10 +65,9 @@ def as_language_model(rows, left=False):
     batch = builders.collate(rows)
     if left:
         shift = batch["attention_mask"].shape[1] - batch["attention_mask"].sum(1)
-        roll = lambda value: torch.stack(
-            [v.roll(int(n)) for v, n in zip(value, shift, strict=True)]
-        )
-        batch |= {name: roll(batch[name]) for name in ("input_ids", "attention_mask")}
+        for name in ("input_ids", "attention_mask"):
+            rolled = [row.roll(int(n)) for row, n in zip(batch[name], shift, strict=True)]
+            batch[name] = torch.stack(rolled)
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     return batch | {"labels": labels}
 
@@ -107,6 +106,22 @@ def test_a_label_that_only_padding_on_the_left_could_predict_does_not_count():
     assert oracle.relative_error(left, expected) < 1e-5
 
 
+def products_one_by_one(model, alone):
+    """Inner products of the gradients of the model's own loss, each batch of one with each."""
+    model.eval()
+    losses = (model(**one).loss for one in alone)
+    parameters = list(model.parameters())
+    gradients_NP = torch.stack(
+        [
+            torch.cat(
+                [g.flatten() for g in torch.autograd.grad(loss, parameters, materialize_grads=True)]
+            )
+            for loss in losses
+        ]
+    )
+    return gradients_NP @ gradients_NP.T
+
+
 def test_boxes_are_cut_with_their_tokens():
     """Of each token of a page: [B, T, 4]; what the attention mask leaves out has none."""
     torch.manual_seed(0)
@@ -130,17 +145,32 @@ def test_as_many_classes_as_tokens_are_no_tokens():
         builders.collate([row]) | {"labels": label[None]}
         for row, label in zip(TRAIN, labels, strict=True)
     ]
-    model.eval()
-    gradients_NP = torch.stack(
-        [
-            torch.cat(
-                [
-                    g.flatten()
-                    for g in torch.autograd.grad(model(**one).loss, list(model.parameters()))
-                ]
-            )
-            for one in alone
-        ]
-    )
     found = pairwise_influence(model, [together], [together])
-    assert oracle.relative_error(found, gradients_NP @ gradients_NP.T) < 1e-10
+    assert oracle.relative_error(found, products_one_by_one(model, alone)) < 1e-10
+
+
+def as_answers(rows):
+    batch = builders.collate(rows)
+    del batch["labels"]
+    last = batch["attention_mask"].sum(1) - 1
+    return batch | {"start_positions": last // 2, "end_positions": last}
+
+
+def test_answers_in_a_text_are_exact():
+    torch.manual_seed(0)
+    model = (
+        tf.XLMRobertaForQuestionAnswering(tf.XLMRobertaConfig(**SHAPE | {"num_labels": 2}))
+        .double()
+        .eval()
+    )
+    batch, alone = as_answers(TRAIN), [as_answers([row]) for row in TRAIN]
+    found = pairwise_influence(model, [batch], [batch])
+    assert oracle.relative_error(found, products_one_by_one(model, alone)) < 1e-10
+
+
+def test_an_answer_that_was_cut_off_is_an_error():
+    model = tf.XLMRobertaForQuestionAnswering(tf.XLMRobertaConfig(**SHAPE | {"num_labels": 2}))
+    batch = as_answers(TRAIN)
+    batch["end_positions"][2] = 700
+    with pytest.raises(GradientError, match=r"ends at token 700 of \d+: it was cut off"):
+        pairwise_influence(model, [batch], [batch])

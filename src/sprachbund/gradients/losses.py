@@ -1,6 +1,7 @@
 """Per-example losses: the model's own task loss, before it is averaged over a batch."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +14,17 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 
 
 def batch_size(batch: Batch) -> int:
-    """Number of examples of a collated batch; its `labels` have one row for each.
+    """Number of examples of a collated batch; its `labels`, or an answer's `start_positions`, have one row for each.
 
-    Raises: GradientError without labels.
+    Raises: GradientError without either.
     """
-    if "labels" not in batch:
-        found = ", ".join(batch) or "nothing"
-        raise GradientError(f"a batch holds {found}, but no labels, which the loss needs")
-    return int(batch["labels"].shape[0])
+    for name in ("labels", "start_positions"):
+        if name in batch:
+            return int(batch[name].shape[0])
+    found = ", ".join(batch) or "nothing"
+    raise GradientError(
+        f"a batch holds {found}, but no labels (for answers in a text: start_positions), which the loss needs"
+    )
 
 
 def slice_batch(batch: Batch, start: int, stop: int) -> dict[str, Tensor]:
@@ -64,11 +68,15 @@ def task_loss(model: nn.Module, batch: Batch) -> Tensor:
 
     Sequence classification: cross entropy (integer labels), mean binary cross entropy (float labels for each class), or
     squared error (one output). Token labels: mean cross entropy over an example's own labelled tokens, the tokens
-    shifted by one for causal language models, as in the model's own loss for a batch of one.
+    shifted by one for causal language models, as in the model's own loss for a batch of one. Answers in a text
+    (`start_positions`, `end_positions`): mean cross entropy of the first and the last token.
 
     Raises: GradientError where logits and labels fit none of these; then pass a `loss`.
     """
-    logits, labels = model(**batch).logits, batch["labels"]
+    output = model(**batch)
+    if "labels" not in batch:
+        return _span_loss(output, batch)
+    logits, labels = output.logits, batch["labels"]
     if logits.dim() == 2:
         return _sequence_loss(logits, labels)
     if logits.dim() == 3 and labels.dim() == 2 and logits.shape[1] >= labels.shape[1]:
@@ -113,6 +121,30 @@ def _token_loss(logits_BTC: Tensor, labels_BT: Tensor) -> Tensor:
             "an example has no labelled token (all are -100): its loss is undefined"
         )
     return losses_BT.sum(1) / count_B
+
+
+def _span_loss(output: Any, batch: Batch) -> Tensor:
+    """No answer starts or ends in padding: models rank it with the text's tokens, so that a batch would matter."""
+    spans = [
+        (getattr(output, f"{end}_logits", None), batch.get(f"{end}_positions"))
+        for end in ("start", "end")
+    ]
+    losses, mask = [], batch.get("attention_mask")
+    for logits_BT, position_B in spans:
+        if logits_BT is None or position_B is None:
+            raise GradientError(
+                "no default loss for a batch without labels, unless it has start_positions and end_positions, and the "
+                "model start_logits and end_logits: pass loss=, a function (model, batch) -> losses [B]"
+            )
+        if bool((position_B >= logits_BT.shape[1]).any()):
+            raise GradientError(
+                f"an answer starts or ends at token {int(position_B.max())} of {logits_BT.shape[1]}: it was cut off "
+                "with its text. Leave such examples out, or let both positions be 0"
+            )
+        if mask is not None and mask.shape == logits_BT.shape:
+            logits_BT = logits_BT.masked_fill(mask == 0, torch.finfo(logits_BT.dtype).min)
+        losses.append(F.cross_entropy(logits_BT, position_B, reduction="none"))
+    return (losses[0] + losses[1]) / 2
 
 
 def check_losses(losses: Tensor, size: int) -> None:
