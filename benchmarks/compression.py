@@ -21,8 +21,8 @@ from shapes import plain_epoch
 from torch import Tensor
 
 from sprachbund.data.corpus import Corpus
+from sprachbund.gradients.batches import Batch
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.losses import Batch
 from sprachbund.gradients.per_example import OuterGradient, PerExampleGradient
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.principal import principal_directions

@@ -14,7 +14,7 @@ from sprachbund import attribution
 from sprachbund.configuration import read_study
 from sprachbund.errors import ConfigurationError, RunError, StudyError
 from sprachbund.study import Study
-from sprachbund.study_inputs import made_from
+from sprachbund.study.inputs import made_from
 from tiny_models import tiny_corpus, tiny_model
 
 

@@ -16,8 +16,8 @@ from sprachbund import __version__
 from sprachbund.errors import SprachbundError
 
 if TYPE_CHECKING:
-    from sprachbund.observer import Observer
     from sprachbund.study import Study
+    from sprachbund.study.observer import Observer
 
 app = typer.Typer(
     name="sprachbund",

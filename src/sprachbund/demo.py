@@ -8,8 +8,8 @@ from sprachbund.data.config import DataConfig
 from sprachbund.embedded.model import unpack_model
 from sprachbund.finetuning import FinetuningConfig
 from sprachbund.modeling import ModelConfig
-from sprachbund.observer import Observer
 from sprachbund.study import Study
+from sprachbund.study.observer import Observer
 
 
 def demo_study(folder: Path, observer: Observer | None = None) -> Study:

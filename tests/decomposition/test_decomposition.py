@@ -24,7 +24,7 @@ from sprachbund.folder_lock import only_process
 from sprachbund.modeling import ModelConfig
 from sprachbund.runs import Run
 from sprachbund.study import Study
-from sprachbund.study_decomposition import decompositions_of
+from sprachbund.study.decomposition import decompositions_of
 from tiny_models import tiny_corpus, tiny_model
 
 GROUPS = ("embeddings: shared sub-words", "embeddings: other", "layer 0", "layer 1", "head")

@@ -11,7 +11,7 @@ import oracle
 from architectures import ARCHITECTURES, collate, is_language_model
 from sprachbund.errors import SprachbundWarning
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.losses import task_loss
+from sprachbund.gradients.losses import TaskLoss
 from sprachbund.gradients.pairwise import pairwise_influence
 
 # What these models share between the examples of a batch, or use outside its module: relative positions.
@@ -90,7 +90,7 @@ def test_token_losses_are_the_models_own(name):
     batch = collate(builders.examples(3, seed=4), name)
     for position in range(3):
         alone = oracle.alone(batch, position)
-        torch.testing.assert_close(task_loss(model, alone)[0], model(**alone).loss)
+        torch.testing.assert_close(TaskLoss()(model, alone)[0], model(**alone).loss)
 
 
 @pytest.mark.parametrize("experts", ["grouped_mm", "batched_mm"])

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 import transformers as tf
 from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import builders
 import oracle
@@ -85,6 +86,34 @@ def test_an_auxiliary_loss_is_an_error_however_small_it_is():
     train, test = as_language_model(TRAIN), as_language_model(TEST)
     with pytest.raises(GradientError, match=r"auxiliary loss.*switch it off"):
         pairwise_influence(model, [train], [test])
+
+
+def test_a_decoder_that_leaves_the_shift_to_who_makes_the_labels_is_exact():
+    torch.manual_seed(0)
+    config = tf.BartConfig(
+        vocab_size=builders.VOCABULARY,
+        d_model=32,
+        decoder_layers=1,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=48,
+        max_position_embeddings=64,
+        pad_token_id=builders.PADDING,
+    )
+    model = tf.BartForCausalLM(config).double()
+    train, test = as_language_model(TRAIN), as_language_model(TEST)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SprachbundWarning)
+        found = pairwise_influence(model, [train], [test])
+    assert oracle.relative_error(found, oracle.influence(model, [train], [test])) < 1e-10
+
+
+def test_a_language_model_is_taken_by_its_name_where_its_loss_does_not_tell():
+    """With a head of zeros every token is as likely as any other, and every reading of the labels gives the same."""
+    model = llama_lm()
+    nn.init.zeros_(model.lm_head.weight)
+    train, test = as_language_model(TRAIN), as_language_model(TEST)
+    found = pairwise_influence(model, [train], [test])
+    assert oracle.relative_error(found, oracle.influence(model, [train], [test])) < 1e-5
 
 
 def llama_lm():
@@ -174,3 +203,40 @@ def test_an_answer_that_was_cut_off_is_an_error():
     batch["end_positions"][2] = 700
     with pytest.raises(GradientError, match=r"ends at token 700 of \d+: it was cut off"):
         pairwise_influence(model, [batch], [batch])
+
+
+def pruned(module):
+    return prune.random_unstructured(module, "weight", 0.3)
+
+
+REPARAMETRISED = {
+    "pruned": (pruned, (nn.Linear, nn.LayerNorm)),
+    "weight norm": (parametrizations.weight_norm, (nn.Linear,)),
+    "weight norm by a hook": (weight_norm, (nn.Linear,)),
+    "spectral norm by a hook": (spectral_norm, (nn.Linear,)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("name", REPARAMETRISED)
+def test_weights_that_are_computed_from_others_are_exact_and_not_slow(name):
+    reparametrise, kinds = REPARAMETRISED[name]
+    model = builders.xlm_roberta(torch.float64)
+    for module in list(model.roberta.encoder.modules()):
+        if type(module) in kinds:
+            reparametrise(module)
+    model.eval()
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SprachbundWarning)  # no slow path
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
+def test_a_pruned_embedding_is_exact():
+    model = builders.xlm_roberta(torch.float64)
+    pruned(model.roberta.embeddings.word_embeddings)
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with pytest.warns(SprachbundWarning, match=r"1 parameters .*word_embeddings.weight_orig"):
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10

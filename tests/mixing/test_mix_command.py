@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from command_line import SKIPPED, Outcome, TinyStudy, make_inputs, sprachbund
-from sprachbund import study as stages
 from sprachbund.accuracy import evaluate_run
 from sprachbund.data.corpus import Corpus
 from sprachbund.runs import Run
+from sprachbund.study import stages
 
 MIXING = {"factors": [0.5, 2, 4], "languages": ["en"], "attribute": ["factors"]}
 MIXES = ("en-x0.5", "en-x2", "only-en", "only-de")

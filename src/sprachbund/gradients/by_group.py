@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.bank import Bank
+from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.losses import Batch, batch_size
 from sprachbund.gradients.parameter_bank import Each
 from sprachbund.gradients.partition import Partition
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient

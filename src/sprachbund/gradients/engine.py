@@ -15,15 +15,9 @@ from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.allocator import freed_memory_kept
+from sprachbund.gradients.batches import Batch, batch_size, example_alone
 from sprachbund.gradients.capture import Capture
-from sprachbund.gradients.losses import (
-    Batch,
-    Loss,
-    batch_size,
-    check_losses,
-    example_alone,
-    task_loss,
-)
+from sprachbund.gradients.losses import Loss, TaskLoss, check_losses
 from sprachbund.gradients.model_state import evaluation_mode
 from sprachbund.gradients.one_by_one import gradient_of_sum, gradients_one_by_one
 from sprachbund.gradients.padding import padding_of, reached_padding
@@ -64,7 +58,7 @@ class GradientEngine:
     ) -> None:
         self.selection: Selection = select_parameters(model, parameters)
         self._model = model
-        self._loss: Loss = loss or task_loss
+        self._loss: Loss = loss or TaskLoss()
         self._default_loss = loss is None
         first = next(iter(self.selection.parameters.values()))
         self.device, self.dtype = first.device, first.dtype

@@ -4,6 +4,8 @@ Norms of every variant, experts, convolutions, whatever owns parameters: only th
 """
 
 import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,13 +35,14 @@ class LocalRule(Rule):
         self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
         by_example = self._by_example(call)
-        if self._batched is None:
-            self._batched = _allows_vectorising(call, by_example, grad_outputs)
-        differentiate = _vectorised if self._batched else _one_by_one
-        try:
-            gradients = differentiate(call, by_example, grad_outputs)
-        except _MISFITS as error:
-            raise UnsuitedError from error
+        with _attributes_kept(call.module):
+            if self._batched is None:
+                self._batched = _allows_vectorising(call, by_example, grad_outputs)
+            differentiate = _vectorised if self._batched else _one_by_one
+            try:
+                gradients = differentiate(call, by_example, grad_outputs)
+            except _MISFITS as error:
+                raise UnsuitedError from error
         return {name: DenseGradient(value) for name, value in gradients.items()}
 
     def _by_example(self, call: Call) -> Any:
@@ -96,18 +99,29 @@ class RelabelledEmbeddingRule(Rule):
         return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, module.padding_idx)}
 
 
-def rule_for(module: nn.Module) -> Rule:
-    """The rule of this module: its own kind's, else the local product."""
+def rule_for(module: nn.Module, names: Collection[str]) -> Rule:
+    """The rule of this module for parameters of these local names: its own kind's, else the local product.
+
+    A pruned or otherwise parametrised module has names that its kind's rule does not know.
+    """
     rule = Rule.find(module)
-    if rule is not None:
-        return rule
-    if isinstance(module, nn.Embedding) and EmbeddingRule.supports(module):
-        return RelabelledEmbeddingRule()
-    return LocalRule()
+    if rule is None and isinstance(module, nn.Embedding) and EmbeddingRule.supports(module):
+        rule = RelabelledEmbeddingRule()
+    return rule if rule is not None and rule.yields.issuperset(names) else LocalRule()
+
+
+@contextmanager
+def _attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Older hooks (`prune`, `weight_norm`) set the weight that they compute on the module, at every call."""
+    attributes = dict(vars(module))
+    try:
+        yield
+    finally:
+        vars(module).update(attributes)
 
 
 def _own_parameters(call: Call) -> dict[str, Tensor]:
-    held = dict(call.module.named_parameters(recurse=False))
+    held = dict(call.module.named_parameters(remove_duplicate=False))
     return {name: held[name].detach() for name in call.names}
 
 

@@ -1,6 +1,6 @@
 """Per-example losses: the model's own task loss, before it is averaged over a batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,90 +8,66 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError
+from sprachbund.gradients.batches import Batch
 
-Batch = Mapping[str, Tensor]
 Loss = Callable[[nn.Module, Batch], Tensor]
 
-
-def batch_size(batch: Batch) -> int:
-    """Number of examples of a collated batch; its `labels`, or an answer's `start_positions`, have one row for each.
-
-    Raises: GradientError without either.
-    """
-    for name in ("labels", "start_positions"):
-        if name in batch:
-            return int(batch[name].shape[0])
-    found = ", ".join(batch) or "nothing"
-    raise GradientError(
-        f"a batch holds {found}, but no labels (for answers in a text: start_positions), which the loss needs"
-    )
+_TELLS_APART = 1e-3
 
 
-def slice_batch(batch: Batch, start: int, stop: int) -> dict[str, Tensor]:
-    """Examples [start, stop) of a batch; tensors that are not per example stay whole."""
-    size = batch_size(batch)
-    return {
-        name: value[start:stop] if value.dim() and value.shape[0] == size else value
-        for name, value in batch.items()
-    }
-
-
-def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Tensor]:
-    """One example as a batch of its own, without the columns that its attention mask leaves out."""
-    alone = slice_batch(batch, position, position + 1)
-    mask = alone.get("attention_mask")
-    if mask is None or mask.dim() != 2 or bool(mask.all()):
-        return alone
-    kept = mask[0].bool()
-    is_encoder_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-    return {
-        name: value[:, kept]
-        if value.shape[:2] == mask.shape and _is_by_token(name, value, is_encoder_decoder)
-        else value
-        for name, value in alone.items()
-    }
-
-
-def _is_by_token(name: str, value: Tensor, is_encoder_decoder: bool) -> bool:
-    """Whether what has the shape of the attention mask, and more axes perhaps, goes with its tokens.
-
-    Everything does (ids, positions, boxes, languages, ...) but for what belongs to a decoder and the labels of several
-    classes, which happen to be as many.
-    """
-    if name == "labels":
-        return not is_encoder_decoder and not value.is_floating_point()
-    return not name.startswith("decoder_")
-
-
-def task_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """The loss that a Hugging Face model computes from `labels`, for each example: [B].
+class TaskLoss:
+    """The loss that a Hugging Face model computes from `labels`, for each example: (model, batch) -> [B].
 
     Sequence classification: cross entropy (integer labels), mean binary cross entropy (float labels for each class), or
-    squared error (one output). Token labels: mean cross entropy over an example's own labelled tokens, the tokens
-    shifted by one for causal language models, as in the model's own loss for a batch of one. Answers in a text
+    squared error (one output). Token labels: mean cross entropy over an example's own labelled tokens, shifted by one
+    where the model itself does so, as in the model's own loss for a batch of one. Answers in a text
     (`start_positions`, `end_positions`): mean cross entropy of the first and the last token.
 
     Raises: GradientError where logits and labels fit none of these; then pass a `loss`.
     """
-    output = model(**batch)
-    if "labels" not in batch:
-        return _span_loss(output, batch)
-    logits, labels = output.logits, batch["labels"]
-    if logits.dim() == 2:
-        return _sequence_loss(logits, labels)
-    if logits.dim() == 3 and labels.dim() == 2 and logits.shape[1] >= labels.shape[1]:
-        # Prompts that are learned come before the tokens of the text, and have no labels.
-        logits = logits[:, logits.shape[1] - labels.shape[1] :]
-        if _predicts_next_token(model):
-            logits, labels = logits[:, :-1], _to_predict(labels, batch.get("attention_mask"))
-        return _token_loss(logits, labels)
-    raise GradientError(
-        f"no default loss for logits of shape {tuple(logits.shape)} with labels of shape "
-        f"{tuple(labels.shape)}: pass loss=, a function (model, batch) -> losses [B]"
-    )
+
+    def __init__(self) -> None:
+        self._shifts: bool | None = None
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        output = model(**batch)
+        if "labels" not in batch:
+            return _span_loss(output, batch)
+        logits, labels = output.logits, batch["labels"]
+        if logits.dim() == 2:
+            return _sequence_loss(logits, labels)
+        if logits.dim() == 3 and labels.dim() == 2 and logits.shape[1] >= labels.shape[1]:
+            # Prompts that are learned come before the tokens of the text, and have no labels.
+            logits = logits[:, logits.shape[1] - labels.shape[1] :]
+            if self._shifts is None:
+                self._shifts = _is_shifted(logits, labels, getattr(output, "loss", None))
+            if _predicts_next(model) if self._shifts is None else self._shifts:
+                logits, labels = logits[:, :-1], _to_predict(labels, batch.get("attention_mask"))
+            return _token_loss(logits, labels)
+        raise GradientError(
+            f"no default loss for logits of shape {tuple(logits.shape)} with labels of shape "
+            f"{tuple(labels.shape)}: pass loss=, a function (model, batch) -> losses [B]"
+        )
 
 
-def _predicts_next_token(model: nn.Module) -> bool:
+def _is_shifted(logits_BTC: Tensor, labels_BT: Tensor, own: Tensor | None) -> bool | None:
+    """Whether the model's own loss compares a token's logits with the next token's label; None if that cannot be seen.
+
+    Names do not tell: BART's decoder, a `ForCausalLM`, leaves the shift to who makes the labels.
+    """
+    if own is None:
+        return None
+    with torch.no_grad():
+        found = float(own.detach())
+        as_they_are = float(F.cross_entropy(logits_BTC.mT, labels_BT))
+        shifted = float(F.cross_entropy(logits_BTC[:, :-1].mT, labels_BT[:, 1:]))
+    if not abs(as_they_are - shifted) > _TELLS_APART * abs(shifted):
+        return None  # all logits alike, or no label but the first
+    return abs(shifted - found) < abs(as_they_are - found)
+
+
+def _predicts_next(model: nn.Module) -> bool:
+    """By its name."""
     adapted = getattr(model, "get_base_model", None)  # of PEFT
     core = adapted() if callable(adapted) else model
     return type(core).__name__.endswith(("ForCausalLM", "LMHeadModel"))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from sprachbund.gradients.losses import Batch, batch_size
+from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient, RowGradient
 
 BatchLoss = Callable[[Batch], Tensor]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sprachbund.gradients.losses import Batch
+from sprachbund.gradients.batches import Batch
 from sprachbund.gradients.per_example import PerExampleGradient, RowGradient
 
 _SHARE = {torch.float64: 1e-9, torch.float32: 1e-3}

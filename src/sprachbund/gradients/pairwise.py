@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.bank import Bank
+from sprachbund.gradients.batches import Batch, batch_size, slice_batch
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.losses import Batch, Loss, batch_size, slice_batch
+from sprachbund.gradients.losses import Loss
 from sprachbund.gradients.memory import (
     BankDtype,
     bank_dtype_named,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from sprachbund.errors import GradientError
 
@@ -64,7 +65,26 @@ def select_parameters(model: nn.Module, wanted: ParameterFilter | None) -> Selec
 
 
 def owners(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    """Every (module, local name, parameter) that a module holds itself, ties included."""
+    """Every (module, local name, parameter) that a module holds itself, ties included.
+
+    What only stores parameters, a `ParameterDict` (of adapters) or a parametrization, is no such module: the one that
+    it is part of uses them.
+    """
     for module in model.modules():
-        for local_name, parameter in module.named_parameters(recurse=False):
-            yield module, local_name, parameter
+        if not _only_stores(module):
+            yield from _held(module, "", module)
+
+
+def _held(
+    owner: nn.Module, prefix: str, module: nn.Module
+) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    for local_name, parameter in module.named_parameters(recurse=False):
+        yield owner, prefix + local_name, parameter
+    for name, child in module.named_children():
+        if _only_stores(child):
+            yield from _held(owner, f"{prefix}{name}.", child)
+
+
+def _only_stores(module: nn.Module) -> bool:
+    """Whether nobody calls this module with what is computed."""
+    return type(module).forward is nn.Module.forward or isinstance(module, ParametrizationList)

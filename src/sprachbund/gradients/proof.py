@@ -6,13 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError
-from sprachbund.gradients.losses import (
-    Batch,
-    Loss,
-    batch_size,
-    check_losses,
-    example_alone,
-)
+from sprachbund.gradients.batches import Batch, batch_size, example_alone
+from sprachbund.gradients.losses import Loss, check_losses
 from sprachbund.gradients.padding import padding_of
 from sprachbund.gradients.per_example import PerExampleGradient
 

@@ -28,6 +28,8 @@ class Rule(ABC):
     """Per-example gradients of one kind of module."""
 
     registry: ClassVar[dict[type[nn.Module], type["Rule"]]] = {}
+    yields: ClassVar[frozenset[str]] = frozenset({"weight", "bias"})
+    """The local names of the parameters that the rule knows; one with others says so."""
 
     def __init_subclass__(cls, module_type: type[nn.Module] | None = None) -> None:
         if module_type is not None:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.bank import Bank
+from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.losses import Batch, batch_size
 from sprachbund.gradients.parameter_bank import Each, Means
 from sprachbund.gradients.per_example import PerExampleGradient
 

@@ -29,14 +29,19 @@ def find_sites(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> tupl
     """
     name_of = {parameter: name for name, parameter in parameters.items()}
     held: dict[nn.Module, dict[str, str]] = defaultdict(dict)
-    kinds: dict[str, set[type[Rule]]] = defaultdict(set)
     for module, local_name, parameter in owners(model):
         if parameter in name_of:
             held[module][local_name] = name_of[parameter]
-            kinds[name_of[parameter]].add(type(rule_for(module)))
+    rules = {module: rule_for(module, names) for module, names in held.items()}
+    kinds: dict[str, set[type[Rule]]] = defaultdict(set)
+    for module, names in held.items():
+        for name in names.values():
+            kinds[name].add(type(rules[module]))
     sites = []
     for module, names in held.items():
-        rule = rule_for(module)
+        rule = rules[module]
+        if isinstance(module, nn.Embedding) and isinstance(rule, LocalRule):
+            continue  # it would write out the whole table for each example
         names = {local: name for local, name in names.items() if _watched(type(rule), kinds[name])}
         if names:
             sites.append(Site(module, rule, names))

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.losses import Batch, batch_size
 from sprachbund.gradients.per_example import PerExampleGradient
 from sprachbund.gradients.scoring import check_norms
 from sprachbund.index.sketch import SignSketch

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sprachbund.batching import Batcher
 from sprachbund.data.corpus import Corpus
 from sprachbund.errors import InfluenceError, StudyError
+from sprachbund.gradients.batches import Batch
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.losses import Batch
 from sprachbund.gradients.pairwise import Similarity, pairwise_influence
 from sprachbund.gradients.products import product
 from sprachbund.index.files import IndexFiles, load

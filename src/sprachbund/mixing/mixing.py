@@ -16,10 +16,10 @@ from sprachbund.mixing.mix_run import MixRun, configured
 from sprachbund.mixing.predictions import PREDICTIONS, write_predictions
 from sprachbund.mixing.results import correct_by_seed, influences_by_mix
 from sprachbund.mixing.sweep import plan_sweep
-from sprachbund.observer import Observer
 from sprachbund.runs import Run
 from sprachbund.study import Study
-from sprachbund.study_data import StudyData, draw_from
+from sprachbund.study.data import StudyData, draw_from
+from sprachbund.study.observer import Observer
 
 
 class Mixing:

@@ -8,7 +8,7 @@ from sprachbund.runs import Run
 from sprachbund.validation.removal import Basis, check_removal
 
 if TYPE_CHECKING:
-    from sprachbund.study import Study
+    from sprachbund.study.stages import Study
 
 
 def check_study(study: "Study") -> list[Path]:

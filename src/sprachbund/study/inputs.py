@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from sprachbund import __version__
 from sprachbund.freshness import files_fingerprint, fingerprint, model_fingerprint
-from sprachbund.study_tables import compared_fingerprint, distances_fingerprint
+from sprachbund.study.tables import compared_fingerprint, distances_fingerprint
 
 if TYPE_CHECKING:
-    from sprachbund.study import Study
+    from sprachbund.study.stages import Study
 
 
 def made_from(study: "Study", stage: str) -> str:

@@ -14,7 +14,7 @@ from sprachbund.data.distances import lang2vec_distances, read_distances, script
 from sprachbund.freshness import files_fingerprint, fingerprint
 from sprachbund.influence import Influence
 from sprachbund.modeling import load_tokenizer
-from sprachbund.study_data import StudyData
+from sprachbund.study.data import StudyData
 from sprachbund.tokens import token_properties, tokens_by_language
 
 

@@ -9,7 +9,7 @@ from sprachbund.errors import StudyError
 from sprachbund.runs import Run
 
 if TYPE_CHECKING:
-    from sprachbund.study import Study
+    from sprachbund.study.stages import Study
 
 
 def decompose_study(study: "Study") -> list[Path]:

@@ -18,14 +18,14 @@ from sprachbund.freshness import StageRecord
 from sprachbund.index import build_index
 from sprachbund.influence import Influence
 from sprachbund.modeling import Encoder, load_tokenizer
-from sprachbund.observer import Observer, Silent
 from sprachbund.report import ReportData, read_results, write_report
 from sprachbund.runs import Run
-from sprachbund.study_data import StudyData, draw
-from sprachbund.study_decomposition import decompose_study, decompositions_of
-from sprachbund.study_inputs import made_from
-from sprachbund.study_removal import check_study
-from sprachbund.study_tables import known_of
+from sprachbund.study.data import StudyData, draw
+from sprachbund.study.decomposition import decompose_study, decompositions_of
+from sprachbund.study.inputs import made_from
+from sprachbund.study.observer import Observer, Silent
+from sprachbund.study.removal import check_study
+from sprachbund.study.tables import known_of
 from sprachbund.writing import write_text
 
 

@@ -1,0 +1,59 @@
+"""Collated batches: how many examples one has, some of them, one of them without its padding."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from sprachbund.errors import GradientError
+
+Batch = Mapping[str, Tensor]
+
+
+def batch_size(batch: Batch) -> int:
+    """Number of examples of a collated batch; its `labels`, or an answer's `start_positions`, have one row for each.
+
+    Raises: GradientError without either.
+    """
+    for name in ("labels", "start_positions"):
+        if name in batch:
+            return int(batch[name].shape[0])
+    found = ", ".join(batch) or "nothing"
+    raise GradientError(
+        f"a batch holds {found}, but no labels (for answers in a text: start_positions), which the loss needs"
+    )
+
+
+def slice_batch(batch: Batch, start: int, stop: int) -> dict[str, Tensor]:
+    """Examples [start, stop) of a batch; tensors that are not per example stay whole."""
+    size = batch_size(batch)
+    return {
+        name: value[start:stop] if value.dim() and value.shape[0] == size else value
+        for name, value in batch.items()
+    }
+
+
+def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Tensor]:
+    """One example as a batch of its own, without the columns that its attention mask leaves out."""
+    alone = slice_batch(batch, position, position + 1)
+    mask = alone.get("attention_mask")
+    if mask is None or mask.dim() != 2 or bool(mask.all()):
+        return alone
+    kept = mask[0].bool()
+    is_encoder_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return {
+        name: value[:, kept]
+        if value.shape[:2] == mask.shape and _is_by_token(name, value, is_encoder_decoder)
+        else value
+        for name, value in alone.items()
+    }
+
+
+def _is_by_token(name: str, value: Tensor, is_encoder_decoder: bool) -> bool:
+    """Whether what has the shape of the attention mask, and more axes perhaps, goes with its tokens.
+
+    Everything does (ids, positions, boxes, languages, ...) but for what belongs to a decoder and the labels of several
+    classes, which happen to be as many.
+    """
+    if name == "labels":
+        return not is_encoder_decoder and not value.is_floating_point()
+    return not name.startswith("decoder_")
