@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, tensors
-from sprachbund.gradients.local import UnsuitedError
+from sprachbund.gradients.misfits import UnsuitedError
 from sprachbund.gradients.model_state import evaluation_mode, frozen
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule

@@ -4,7 +4,7 @@ Norms of every variant, experts, convolutions, whatever owns parameters: only th
 """
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,15 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.utils._pytree import KeyPath, tree_flatten_with_path, tree_map, tree_map_with_path
 
-from sprachbund.gradients.calls import Call, first_tensor, tensors
-from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient, RowGradient
-from sprachbund.gradients.rules import EmbeddingRule, Rule
-
-_MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
-
-
-class UnsuitedError(Exception):
-    """This module cannot be run again on the examples of one call; autograd must take the whole model."""
+from sprachbund.gradients.calls import Call, tensors
+from sprachbund.gradients.misfits import MISFITS, UnsuitedError
+from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient
+from sprachbund.gradients.rules import Rule
 
 
 class LocalRule(Rule):
@@ -41,7 +36,7 @@ class LocalRule(Rule):
             differentiate = _vectorised if self._batched else _one_by_one
             try:
                 gradients = differentiate(call, by_example, grad_outputs)
-            except _MISFITS as error:
+            except MISFITS as error:
                 raise UnsuitedError from error
         return {name: DenseGradient(value) for name, value in gradients.items()}
 
@@ -60,54 +55,6 @@ class LocalRule(Rule):
         return tree_map_with_path(
             lambda path, leaf: call.is_by_example(leaf) and path not in self._shared, arguments
         )
-
-
-class RelabelledEmbeddingRule(Rule):
-    """An embedding whose forward does more than look up (scaling, say).
-
-    Each token of the batch gets a row of its own in a small table, so that the module's own forward yields the
-    gradient of every looked-up row and the whole table's never exists.
-    """
-
-    def per_example(
-        self, call: Call, grad_outputs: tuple[Tensor, ...]
-    ) -> dict[str, PerExampleGradient]:
-        module = call.module
-        assert isinstance(module, nn.Embedding)
-        ids, first = call.input, first_tensor(call.args, call.kwargs)
-        padding = -1 if module.padding_idx is None else module.padding_idx
-        label = torch.arange(ids.numel(), device=ids.device)
-        label += (label >= padding) & (padding >= 0)  # no token may take the padding row
-        table = module.weight.new_zeros(max(ids.numel(), padding) + 1, module.weight.shape[1])
-        args, kwargs = tree_map(
-            lambda leaf: label.view(leaf.shape) if leaf is first else leaf,
-            (call.args, call.kwargs),
-        )
-        try:
-            table[label] = module.weight[ids.flatten()].detach()
-            with torch.enable_grad():
-                table.requires_grad_()
-                output = functional_call(module, {"weight": table}, args, kwargs)
-            if not torch.equal(output, module(*call.args, **call.kwargs)):
-                raise UnsuitedError  # the module treats some ids apart, and labels are not ids
-            with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(output, table, grad_outputs[0].view(output.shape))
-        except _MISFITS as error:
-            raise UnsuitedError from error
-        rows_BTD = gradient[label].view(call.batch_size, -1, table.shape[1])
-        ids_BT = ids.reshape(call.batch_size, -1)
-        return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, module.padding_idx)}
-
-
-def rule_for(module: nn.Module, names: Collection[str]) -> Rule:
-    """The rule of this module for parameters of these local names: its own kind's, else the local product.
-
-    A pruned or otherwise parametrised module has names that its kind's rule does not know.
-    """
-    rule = Rule.find(module)
-    if rule is None and isinstance(module, nn.Embedding) and EmbeddingRule.supports(module):
-        rule = RelabelledEmbeddingRule()
-    return rule if rule is not None and rule.yields.issuperset(names) else LocalRule()
 
 
 @contextmanager
@@ -135,7 +82,7 @@ def _allows_vectorising(call: Call, by_example: Any, grad_outputs: tuple[Tensor,
         warnings.filterwarnings("error", message="There is a performance drop")
         try:
             _vectorised(call, by_example, grad_outputs)
-        except (*_MISFITS, UserWarning):
+        except (*MISFITS, UserWarning):
             return False
     return True
 

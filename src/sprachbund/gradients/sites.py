@@ -1,16 +1,17 @@
 """Sites: the modules to watch for the wanted parameters, each with the rule for its type."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
-from sprachbund.gradients.local import LocalRule, RelabelledEmbeddingRule, rule_for
+from sprachbund.gradients.local import LocalRule
+from sprachbund.gradients.lookups import LookupRule
 from sprachbund.gradients.parameters import owners
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule, Rule
 
-_TIED_KINDS = {EmbeddingRule, RelabelledEmbeddingRule, LinearRule}
+_TIED_KINDS = {EmbeddingRule, LookupRule, LinearRule}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def find_sites(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> tupl
     for module, local_name, parameter in owners(model):
         if parameter in name_of:
             held[module][local_name] = name_of[parameter]
-    rules = {module: rule_for(module, names) for module, names in held.items()}
+    rules = {module: _rule_for(module, names) for module, names in held.items()}
     kinds: dict[str, set[type[Rule]]] = defaultdict(set)
     for module, names in held.items():
         for name in names.values():
@@ -56,3 +57,14 @@ def _watched(kind: type[Rule], kinds: set[type[Rule]]) -> bool:
     if len(kinds) > 1 and kind is LocalRule:
         return False
     return len(kinds - {LocalRule}) <= 1 or kinds - {LocalRule} <= _TIED_KINDS
+
+
+def _rule_for(module: nn.Module, names: Collection[str]) -> Rule:
+    """The rule of this module for parameters of these local names: its own kind's, else the local product.
+
+    A pruned or otherwise parametrised module has names that its kind's rule does not know.
+    """
+    rule = Rule.find(module)
+    if rule is None and isinstance(module, nn.Embedding) and EmbeddingRule.supports(module):
+        rule = LookupRule()
+    return rule if rule is not None and rule.yields.issuperset(names) else LocalRule()
