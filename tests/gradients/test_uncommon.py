@@ -2,6 +2,7 @@
 
 import warnings
 
+import peft
 import pytest
 import torch
 import torch.nn.functional as F
@@ -240,3 +241,60 @@ def test_a_pruned_embedding_is_exact():
     with pytest.warns(SprachbundWarning, match=r"1 parameters .*word_embeddings.weight_orig"):
         found = pairwise_influence(model, train, test)
     assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
+def test_weights_that_a_detached_part_reads_too_are_exact_in_every_batch():
+    """DoRA multiplies its adapters by an identity matrix, for a norm that counts as constant."""
+    torch.manual_seed(0)
+    model = peft.get_peft_model(
+        builders.xlm_roberta(torch.float64),
+        peft.LoraConfig(
+            r=2, target_modules=["query"], use_dora=True, modules_to_save=["classifier"]
+        ),
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter += 0.1 * torch.randn_like(parameter)
+    train, test = builders.batches(TRAIN, 9), builders.batches(TEST, 5)  # 32 features
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SprachbundWarning)
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
+class Rows(nn.Module):
+    """Replaces the embeddings of a few tokens by rows of a table that nobody calls, as adapters of new words do."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.embedding = nn.Embedding(builders.VOCABULARY, 8)
+        self.new = module
+        self.head = nn.Linear(8, builders.LABELS)
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        hidden = self.embedding(input_ids)
+        if bool((input_ids >= 110).any()):
+            one_hot = F.one_hot((input_ids - 110).clamp(min=0), 10).to(hidden.dtype)
+            one_hot = one_hot * (input_ids >= 110)[:, :, None]
+            hidden = hidden + one_hot @ self.new.weight
+        logits = self.head((hidden.tanh() * attention_mask[:, :, None]).sum(1))
+        return tf.modeling_outputs.SequenceClassifierOutput(
+            loss=None if labels is None else F.cross_entropy(logits, labels), logits=logits
+        )
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.Embedding])
+def test_what_is_first_used_outside_its_module_after_the_proof_is_an_error(kind):
+    torch.manual_seed(0)
+    module = nn.Linear(8, 10, bias=False) if kind is nn.Linear else nn.Embedding(10, 8)
+    model = Rows(module).double()
+    old = [{**row, "input_ids": row["input_ids"].clamp(max=109)} for row in TRAIN]
+    first = torch.tensor([0])
+    new = [{**row, "input_ids": row["input_ids"].index_fill(0, first, 112)} for row in old]
+    without, with_new = [builders.collate(old)], [builders.collate(new)]
+    with pytest.warns(SprachbundWarning, match=r"1 parameters .*new\.weight"):
+        found = pairwise_influence(model, without, with_new)
+    assert oracle.relative_error(found, oracle.influence(model, without, with_new)) < 1e-10
+    with pytest.raises(GradientError, match=r"new\.weight do not add up"):
+        pairwise_influence(model, with_new, without)

@@ -6,7 +6,7 @@ each module's per-example gradient takes the place of its weight gradient.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, tensors
 from sprachbund.gradients.misfits import UnsuitedError
-from sprachbund.gradients.model_state import evaluation_mode, frozen
+from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule
 from sprachbund.gradients.sites import Site
@@ -59,6 +59,22 @@ class _Pass:
         kinds.add(kind)
         self.is_irregular |= "gathered" in kinds or len(kinds) > 1
 
+    def misfit(self, site: Site, output: Any) -> Any:
+        """The output of a call that is not by example; only a gradient that comes for it tells that it mattered."""
+
+        def note(_grad: Tensor) -> None:
+            self.not_per_example.update(site.names.values())
+
+        for name in site.names.values():
+            self.expected[name] += (
+                1  # one that never arrives, so that nothing is handed over before the end
+            )
+        output = tree_map_only(Tensor, _watchable, output)
+        self.hooks += [
+            leaf.register_hook(note) for leaf in tree_leaves(output) if _is_differentiable(leaf)
+        ]
+        return output
+
     def add(self, name: str, gradient: PerExampleGradient) -> None:
         self.arrived[name].append(gradient)
         self.expected[name] -= 1
@@ -67,8 +83,9 @@ class _Pass:
 
     def finish(self) -> None:
         """Calls whose output the loss does not depend on never report; the others still count."""
-        for name in list(self.arrived):
-            self.consume(name, merge(self.arrived.pop(name)))
+        for name, gradients in self.arrived.items():
+            if name not in self.not_per_example:
+                self.consume(name, merge(gradients))
 
 
 class Capture:
@@ -82,6 +99,9 @@ class Capture:
         self._sites = sites
         self._pass: _Pass | None = None
         self._kinds_of_rows: defaultdict[nn.Module, set[str]] = defaultdict(set)
+        self.misshapen: frozenset[str] = frozenset()
+        self.touched: frozenset[str] = frozenset()
+        self.is_irregular = False
         self._stack = ExitStack()
 
     def __enter__(self) -> "Capture":
@@ -96,18 +116,29 @@ class Capture:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def passing(self, batch: Batch, consume: Consumer, losses: Callable[[], Tensor]) -> Tensor:
+    def passing(
+        self,
+        batch: Batch,
+        consume: Consumer,
+        losses: Callable[[], Tensor],
+        unproven: Mapping[str, nn.Parameter],
+    ) -> Tensor:
         """Run `losses()` -> [B] and its backward; hand over each parameter's gradient once whole.
 
         Returns the losses, detached. `consume` is called at most once for each parameter; a parameter that the loss
-        does not reach is never handed over. `misshapen` names those that were not batch first; `is_irregular` tells
-        that a module got neither one row nor all tokens of each example: this batch needs a proof of its own.
+        does not reach is never handed over. `misshapen` names those that were not batch first, `touched` those of the
+        `unproven` that autograd has a gradient for, by their module or not; `is_irregular` tells that a module got
+        neither one row nor all tokens of each example: this batch needs a proof of its own.
         """
-        with self._observed(batch, consume, self._kinds_of_rows) as current:
+        with (
+            noticed(unproven) as touched,
+            self._observed(batch, consume, self._kinds_of_rows) as current,
+        ):
             value = losses()
             if value.requires_grad:
                 torch.autograd.backward(value.sum())
             current.finish()
+        self.touched = frozenset(touched)
         self.misshapen = frozenset(current.not_per_example)
         self.is_irregular = current.is_irregular
         return value.detach()
@@ -153,14 +184,14 @@ class Capture:
         if current is None or not torch.is_grad_enabled():
             return F.linear(input, module.weight, module.bias)
         if not _is_by_example(input, [input], current.batch_size):
-            current.not_per_example.update(site.names.values())
-            return F.linear(input, module.weight, module.bias)
+            misfit: Tensor = current.misfit(site, F.linear(input, module.weight, module.bias))
+            return misfit
         _refuse_autocast(input)
-        current.note_rows(site.module, input.shape[0])
         for name in site.names.values():
             current.expected[name] += 1
 
         def arrive(x_BTI: Tensor, g_BTO: Tensor) -> None:
+            current.note_rows(module, input.shape[0])
             gradients = LinearRule.from_factors(x_BTI, g_BTO)
             for local_name, name in site.names.items():
                 current.add(name, gradients[local_name])
@@ -190,10 +221,8 @@ class Capture:
             args, kwargs = (input,), {}
         results = [leaf for leaf in tree_leaves(output) if _is_differentiable(leaf)]
         if input is None or not _is_by_example(input, results, size):
-            current.not_per_example.update(site.names.values())
-            return None
+            return current.misfit(site, output)
         _refuse_autocast(input)
-        current.note_rows(site.module, input.shape[0])
         call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, _watchable, output)
@@ -223,6 +252,7 @@ class Capture:
     def _backward(self, site: Site, call: Call, *grad_outputs: Tensor) -> None:
         current, self._pass = self._pass, None  # the rule may run the module again, unobserved
         assert current is not None
+        current.note_rows(site.module, call.rows)
         try:
             with torch.no_grad():
                 gradients = site.rule.per_example(call, grad_outputs)

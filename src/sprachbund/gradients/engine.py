@@ -127,8 +127,9 @@ class GradientEngine:
             consume(name, gradient)
 
         losses = self._pass(batch, note)
-        if self._capture.misshapen:
-            raise GradientError(_unprovable(self._capture.misshapen))
+        missed = self._capture.misshapen | (self._capture.touched - reached)
+        if missed:  # not to be told apart by example, or first used here, and not by its module
+            raise GradientError(_unprovable(missed))
         suspects = leaking_B.nonzero().flatten().tolist()
         if suspects:
             prove_batch_independence(self._model, self._loss, batch, suspects)
@@ -153,7 +154,9 @@ class GradientEngine:
         return {name: p for name, p in self.selection.parameters.items() if name in wanted}
 
     def _pass(self, batch: Batch, consume: Consumer) -> Tensor:
-        losses = self._capture.passing(batch, consume, lambda: self._checked_loss(batch))
+        known = self._proven | self._proven_alone | self._by_autograd
+        unproven = self._parameters(self.selection.parameters.keys() - known)
+        losses = self._capture.passing(batch, consume, lambda: self._checked_loss(batch), unproven)
         rest = self._parameters(self._by_autograd)
         tables = self.selection.tables
         for name, gradient in gradients_one_by_one(
@@ -223,7 +226,7 @@ class GradientEngine:
         expected = gradient_of_sum(self._checked_loss, batch, captured, weight_B)
         comparison = Comparison(expected, weight_B)
         del expected
-        self._capture.passing(batch, comparison.take_away, lambda: self._checked_loss(batch))
+        self._capture.passing(batch, comparison.take_away, lambda: self._checked_loss(batch), {})
         comparison.finish()
         wrong = comparison.wrong | self._capture.misshapen
         proven |= comparison.found - wrong

@@ -23,6 +23,8 @@ def gradient_of_sum(
         with torch.enable_grad():
             losses = loss(batch)
             total = (losses * weight_B.to(losses)).sum()
+            if not total.requires_grad:  # the loss of these examples depends on none of them
+                return {name: torch.zeros_like(value) for name, value in parameters.items()}
             gradients = torch.autograd.grad(total, chosen, materialize_grads=True)
     finally:
         for parameter in chosen:
