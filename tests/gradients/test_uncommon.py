@@ -298,3 +298,18 @@ def test_what_is_first_used_outside_its_module_after_the_proof_is_an_error(kind)
     assert oracle.relative_error(found, oracle.influence(model, without, with_new)) < 1e-10
     with pytest.raises(GradientError, match=r"new\.weight do not add up"):
         pairwise_influence(model, with_new, without)
+
+
+def test_attention_with_weights_of_its_own_is_not_slow():
+    """Run again, it must not find its own keys in a cache."""
+    torch.manual_seed(0)
+    config = tf.GptOssConfig(
+        **SHAPE, num_key_value_heads=2, head_dim=8, num_local_experts=4, sliding_window=8
+    )
+    model = tf.GptOssForSequenceClassification(config)
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SprachbundWarning)  # no slow path
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-5
+    assert model.config.use_cache, "as it was"

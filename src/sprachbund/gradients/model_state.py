@@ -2,20 +2,38 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
+
+_VANISHING = 1e-17  # the square of a smaller number is none in float32
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Dropout off and batch statistics fixed; each module's own mode comes back."""
+    """Dropout off, batch statistics fixed, nothing cached for tokens to come; each module's own mode comes back.
+
+    A cache that a module writes into would hold the first run's tokens when a rule runs the module again.
+    """
     modes = [(module, module.training) for module in model.modules()]
+    caching = _configurations_that_cache(model)
     model.eval()
+    for configuration in caching:
+        configuration.use_cache = False
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
+        for configuration in caching:
+            configuration.use_cache = True
+
+
+def _configurations_that_cache(model: nn.Module) -> list[Any]:
+    """Those, of the model and of its parts, by which it keeps keys, values and states."""
+    found = (getattr(module, "config", None) for module in model.modules())
+    by_identity = {id(configuration): configuration for configuration in found}
+    return [c for c in by_identity.values() if getattr(c, "use_cache", False) is True]
 
 
 @contextmanager
@@ -47,7 +65,7 @@ def noticed(parameters: Mapping[str, nn.Parameter]) -> Iterator[set[str]]:
         touched |= {
             name
             for name, parameter in parameters.items()
-            if parameter.grad is not None and bool(parameter.grad.any())
+            if parameter.grad is not None and float(parameter.grad.norm()) > _VANISHING
         }
     finally:
         for name, parameter in parameters.items():
