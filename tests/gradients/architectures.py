@@ -7,20 +7,11 @@ import torch
 import transformers as tf
 from torch import nn
 
-from builders import LABELS, VOCABULARY
+from builders import LABELS, SHAPE, VOCABULARY
 
 PADDING, END = 0, 1
 _ENDS = dict(bos_token_id=2, eos_token_id=END, cls_token_id=2, sep_token_id=END)
-_SHAPE = dict(
-    vocab_size=VOCABULARY,
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=48,
-    max_position_embeddings=64,
-    num_labels=LABELS,
-    pad_token_id=PADDING,
-)
+_SHAPE = SHAPE | dict(pad_token_id=PADDING)
 _DECODER = _SHAPE | dict(num_key_value_heads=2, head_dim=8, bos_token_id=2, eos_token_id=END)
 _MT5 = dict(
     vocab_size=VOCABULARY,

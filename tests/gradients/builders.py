@@ -6,23 +6,22 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, XL
 VOCABULARY = 120
 PADDING = 1
 LABELS = 3
+SHAPE = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=48,
+    max_position_embeddings=64,
+    num_labels=LABELS,
+    pad_token_id=PADDING,
+)
 
 
 def xlm_roberta(dtype=torch.float32, seed=0, **options) -> PreTrainedModel:
     """The XLM-R shape in small: token, position and type embeddings, layer norms, pooled head."""
     torch.manual_seed(seed)
-    shape = dict(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        type_vocab_size=1,
-        num_labels=LABELS,
-        pad_token_id=PADDING,
-    )
-    config = XLMRobertaConfig(**(shape | options))
+    config = XLMRobertaConfig(**SHAPE | dict(type_vocab_size=1) | options)
     return AutoModelForSequenceClassification.from_config(config).to(dtype).train()
 
 
