@@ -11,8 +11,8 @@ from torch import nn
 import builders
 import oracle
 from sprachbund.errors import GradientError, SprachbundWarning
-from sprachbund.gradients import capture
 from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.one_pass import Pass
 from sprachbund.gradients.pairwise import pairwise_influence
 from sprachbund.gradients.per_example import DenseGradient
 
@@ -44,14 +44,14 @@ def test_rounding_noise_in_a_vanishing_gradient_is_not_taken_for_an_error(dtype,
 )
 def test_a_gradient_that_is_wrong_is_found_out_and_replaced(wrong, monkeypatch):
     """The proof must catch what would make scores wrong: here one parameter's gradient, off by 1%."""
-    right = capture._Pass.add
+    right = Pass.add
 
     def add(self, name, gradient):
         if name == wrong:
             gradient = DenseGradient(1.01 * gradient.values)
         right(self, name, gradient)
 
-    monkeypatch.setattr(capture._Pass, "add", add)
+    monkeypatch.setattr(Pass, "add", add)
     model = builders.xlm_roberta(torch.float64)
     train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
     with pytest.warns(SprachbundWarning, match=f"1 parameters .*{wrong}"):

@@ -6,9 +6,8 @@ each module's per-example gradient takes the place of its weight gradient.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,69 +22,11 @@ from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, tensors
 from sprachbund.gradients.misfits import UnsuitedError
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
-from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
+from sprachbund.gradients.one_pass import Pass, is_differentiable, watchable
+from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule
 from sprachbund.gradients.sites import Site
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
-
-
-@dataclass
-class _Pass:
-    """One forward and backward: what is still expected, what has come."""
-
-    batch_size: int
-    consume: Consumer
-    tokens: Set[int]
-    kinds_of_rows: defaultdict[nn.Module, set[str]]
-    expected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
-    not_per_example: set[str] = field(default_factory=set)
-    is_irregular: bool = False
-    hooks: list[RemovableHandle] = field(default_factory=list)
-
-    def note_rows(self, module: nn.Module, rows: int) -> None:
-        """Rows that are neither an example's nor its tokens' may have been gathered from anywhere in the batch.
-
-        So may those of a module that once got one kind and once another: as many as there are examples by chance.
-        """
-        if self.batch_size == 1:
-            return  # whatever was gathered is of the one example
-        kind = "gathered"
-        if rows == self.batch_size:
-            kind = "examples"
-        elif rows % self.batch_size == 0 and rows // self.batch_size in self.tokens:
-            kind = "tokens"
-        kinds = self.kinds_of_rows[module]
-        kinds.add(kind)
-        self.is_irregular |= "gathered" in kinds or len(kinds) > 1
-
-    def misfit(self, site: Site, output: Any) -> Any:
-        """The output of a call that is not by example; only a gradient that comes for it tells that it mattered."""
-
-        def note(_grad: Tensor) -> None:
-            self.not_per_example.update(site.names.values())
-
-        for name in site.names.values():
-            self.expected[name] += (
-                1  # one that never arrives, so that nothing is handed over before the end
-            )
-        output = tree_map_only(Tensor, _watchable, output)
-        self.hooks += [
-            leaf.register_hook(note) for leaf in tree_leaves(output) if _is_differentiable(leaf)
-        ]
-        return output
-
-    def add(self, name: str, gradient: PerExampleGradient) -> None:
-        self.arrived[name].append(gradient)
-        self.expected[name] -= 1
-        if self.expected[name] == 0:
-            self.consume(name, merge(self.arrived.pop(name)))
-
-    def finish(self) -> None:
-        """Calls whose output the loss does not depend on never report; the others still count."""
-        for name, gradients in self.arrived.items():
-            if name not in self.not_per_example:
-                self.consume(name, merge(gradients))
 
 
 class Capture:
@@ -97,7 +38,7 @@ class Capture:
     def __init__(self, model: nn.Module, sites: tuple[Site, ...]) -> None:
         self._model = model
         self._sites = sites
-        self._pass: _Pass | None = None
+        self._pass: Pass | None = None
         self._kinds_of_rows: defaultdict[nn.Module, set[str]] = defaultdict(set)
         self.misshapen: frozenset[str] = frozenset()
         self.touched: frozenset[str] = frozenset()
@@ -152,9 +93,9 @@ class Capture:
     @contextmanager
     def _observed(
         self, batch: Batch, consume: Consumer, kinds_of_rows: defaultdict[nn.Module, set[str]]
-    ) -> Iterator[_Pass]:
+    ) -> Iterator[Pass]:
         """What the model computes inside is watched, as one pass."""
-        current = self._pass = _Pass(
+        current = self._pass = Pass(
             batch_size(batch), consume, _tokens_of_an_example(batch), kinds_of_rows
         )
         try:
@@ -219,14 +160,14 @@ class Capture:
             # the output keeps its examples apart.
             input, output = (value.expand(size, *value.shape[1:]) for value in (input, output))
             args, kwargs = (input,), {}
-        results = [leaf for leaf in tree_leaves(output) if _is_differentiable(leaf)]
+        results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         if input is None or not _is_by_example(input, results, size):
             return current.misfit(site, output)
         _refuse_autocast(input)
         call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
         if len(results) > 1 or not results[0].requires_grad:
-            output = tree_map_only(Tensor, _watchable, output)
-            results = [leaf for leaf in tree_leaves(output) if _is_differentiable(leaf)]
+            output = tree_map_only(Tensor, watchable, output)
+            results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         for name in site.names.values():
             current.expected[name] += 1
         current.hooks.append(self._on_gradients(results, partial(self._backward, site, call)))
@@ -283,18 +224,6 @@ def _refuse_autocast(input: Tensor) -> None:
             "the model runs under autocast, in which weights and gradients have types of their own: leave autocast "
             "off, or load the model in bfloat16"
         )
-
-
-def _is_differentiable(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
-
-
-def _watchable(value: Tensor) -> Tensor:
-    """The same numbers, with a gradient that comes from outside the module only: outputs may depend on each other."""
-    if not value.is_floating_point():
-        return value
-    # The clone is no leaf, so the model may still write into it.
-    return value.view_as(value) if value.requires_grad else value.detach().requires_grad_().clone()
 
 
 def _is_by_example(input: Tensor, results: list[Tensor], size: int) -> bool:

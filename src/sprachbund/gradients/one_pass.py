@@ -1,0 +1,82 @@
+"""One forward and backward pass: which gradients are still expected, which have come, and what could not be read."""
+
+from collections import defaultdict
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.hooks import RemovableHandle
+
+from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
+from sprachbund.gradients.sites import Site
+
+
+@dataclass
+class Pass:
+    """One forward and backward: what is still expected, what has come."""
+
+    batch_size: int
+    consume: Consumer
+    tokens: Set[int]
+    kinds_of_rows: defaultdict[nn.Module, set[str]]
+    expected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
+    not_per_example: set[str] = field(default_factory=set)
+    is_irregular: bool = False
+    hooks: list[RemovableHandle] = field(default_factory=list)
+
+    def note_rows(self, module: nn.Module, rows: int) -> None:
+        """Rows that are neither an example's nor its tokens' may have been gathered from anywhere in the batch.
+
+        So may those of a module that once got one kind and once another: as many as there are examples by chance.
+        """
+        if self.batch_size == 1:
+            return  # whatever was gathered is of the one example
+        kind = "gathered"
+        if rows == self.batch_size:
+            kind = "examples"
+        elif rows % self.batch_size == 0 and rows // self.batch_size in self.tokens:
+            kind = "tokens"
+        kinds = self.kinds_of_rows[module]
+        kinds.add(kind)
+        self.is_irregular |= "gathered" in kinds or len(kinds) > 1
+
+    def misfit(self, site: Site, output: Any) -> Any:
+        """The output of a call that is not by example; only a gradient that comes for it tells that it mattered."""
+
+        def note(_grad: Tensor) -> None:
+            self.not_per_example.update(site.names.values())
+
+        for name in site.names.values():
+            self.expected[name] += 1  # never arrives: nothing is handed over before the end
+        output = tree_map_only(Tensor, watchable, output)
+        self.hooks += [
+            leaf.register_hook(note) for leaf in tree_leaves(output) if is_differentiable(leaf)
+        ]
+        return output
+
+    def add(self, name: str, gradient: PerExampleGradient) -> None:
+        self.arrived[name].append(gradient)
+        self.expected[name] -= 1
+        if self.expected[name] == 0:
+            self.consume(name, merge(self.arrived.pop(name)))
+
+    def finish(self) -> None:
+        """Calls whose output the loss does not depend on never report; the others still count."""
+        for name, gradients in self.arrived.items():
+            if name not in self.not_per_example:
+                self.consume(name, merge(gradients))
+
+
+def is_differentiable(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def watchable(value: Tensor) -> Tensor:
+    """The same numbers, with a gradient that comes from outside the module only: outputs may depend on each other."""
+    if not value.is_floating_point():
+        return value
+    # The clone is no leaf, so the model may still write into it.
+    return value.view_as(value) if value.requires_grad else value.detach().requires_grad_().clone()
