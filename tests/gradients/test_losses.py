@@ -2,6 +2,7 @@
 
 import warnings
 
+import peft
 import pytest
 import torch
 import transformers as tf
@@ -159,3 +160,15 @@ def test_an_answer_that_was_cut_off_is_an_error():
     batch["end_positions"][2] = 700
     with pytest.raises(GradientError, match=r"ends at token 700 of \d+: it was cut off"):
         pairwise_influence(model, [batch], [batch])
+
+
+def test_a_learned_prompt_before_a_language_model_has_no_labels():
+    torch.manual_seed(0)
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+    model = peft.get_peft_model(llama_lm().double(), config)
+    train, test = as_language_model(TRAIN), as_language_model(TEST)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SprachbundWarning)
+        found = pairwise_influence(model, [train], [test])
+    # The first token's label is predicted, from the prompt.
+    assert oracle.relative_error(found, oracle.influence(model, [train], [test])) < 1e-6

@@ -43,6 +43,7 @@ class Capture:
         self.misshapen: frozenset[str] = frozenset()
         self.touched: frozenset[str] = frozenset()
         self.is_irregular = False
+        self._expands = True
         self._stack = ExitStack()
 
     def __enter__(self) -> "Capture":
@@ -75,7 +76,7 @@ class Capture:
             noticed(unproven) as touched,
             self._observed(batch, consume, self._kinds_of_rows) as current,
         ):
-            value = losses()
+            value = self._forward_pass(current, losses)
             if value.requires_grad:
                 torch.autograd.backward(value.sum())
             current.finish()
@@ -87,8 +88,22 @@ class Capture:
     def calls(self, batch: Batch, losses: Callable[[], Tensor]) -> dict[str, int]:
         """How many calls of modules each parameter is in, in one forward pass: shared layers have several."""
         with self._observed(batch, _unused, defaultdict(set)) as current:
-            losses()
-        return dict(current.expected)
+            self._forward_pass(current, losses)
+            return dict(current.expected)
+
+    def _forward_pass(self, current: Pass, losses: Callable[[], Tensor]) -> Tensor:
+        """Once more where the model does not bear that rows which its examples share come once for each.
+
+        A model that repeats them itself, a learned prompt, does not.
+        """
+        try:
+            return losses()
+        except Exception:
+            if not current.is_expanded:
+                raise
+        self._expands = False
+        current.forget()
+        return losses()
 
     @contextmanager
     def _observed(
@@ -103,8 +118,7 @@ class Capture:
                 yield current
         finally:
             self._pass = None
-            for hook in current.hooks:  # one on several tensors would keep their graph alive
-                hook.remove()
+            current.forget()
 
     @contextmanager
     def _watch(self, site: Site) -> Iterator[None]:
@@ -155,7 +169,9 @@ class Capture:
         args, kwargs = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
         input = next(tensors((args, kwargs)), None)
         size = current.batch_size
-        if input is not None and input.shape[:1] == (1,) and isinstance(site.rule, EmbeddingRule):
+        expands = self._expands and size > 1 and isinstance(site.rule, EmbeddingRule)
+        if expands and input is not None and input.shape[:1] == (1,):
+            current.is_expanded = True
             # Position ids are often [1, T] and broadcast later: expanded here, the gradient of
             # the output keeps its examples apart.
             input, output = (value.expand(size, *value.shape[1:]) for value in (input, output))

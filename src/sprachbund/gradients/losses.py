@@ -37,12 +37,15 @@ class TaskLoss:
         if logits.dim() == 2:
             return _sequence_loss(logits, labels)
         if logits.dim() == 3 and labels.dim() == 2 and logits.shape[1] >= labels.shape[1]:
-            # Prompts that are learned come before the tokens of the text, and have no labels.
-            logits = logits[:, logits.shape[1] - labels.shape[1] :]
+            # A learned prompt comes before the tokens of the text, and has no labels.
+            prompt = logits.shape[1] - labels.shape[1]
+            labels = F.pad(labels, (prompt, 0), value=-100)
             if self._shifts is None:
                 self._shifts = _is_shifted(logits, labels, getattr(output, "loss", None))
             if _predicts_next(model) if self._shifts is None else self._shifts:
-                logits, labels = logits[:, :-1], _to_predict(labels, batch.get("attention_mask"))
+                mask = batch.get("attention_mask")
+                mask = None if mask is None else F.pad(mask, (prompt, 0), value=1)
+                logits, labels = logits[:, :-1], _to_predict(labels, mask)
             return _token_loss(logits, labels)
         raise GradientError(
             f"no default loss for logits of shape {tuple(logits.shape)} with labels of shape "

@@ -25,6 +25,8 @@ class Pass:
     arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
     not_per_example: set[str] = field(default_factory=set)
     is_irregular: bool = False
+    is_expanded: bool = False
+    """Whether rows that examples share were given to the model once for each."""
     hooks: list[RemovableHandle] = field(default_factory=list)
 
     def note_rows(self, module: nn.Module, rows: int) -> None:
@@ -68,6 +70,13 @@ class Pass:
         for name, gradients in self.arrived.items():
             if name not in self.not_per_example:
                 self.consume(name, merge(gradients))
+
+    def forget(self) -> None:
+        """Expect nothing any more; a hook on several tensors would keep their graph alive."""
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks.clear()
+        self.expected.clear()
 
 
 def is_differentiable(leaf: object) -> bool:
