@@ -89,6 +89,20 @@ class Architecture:
 ARCHITECTURES = {
     "bert": Architecture(_classifier(tf.BertConfig(**_SHAPE)), "query|value"),
     "xlm-roberta": Architecture(_classifier(tf.XLMRobertaConfig(**_SHAPE)), "query|value"),
+    "x-mod": Architecture(
+        _classifier(
+            tf.XmodConfig(**_SHAPE, languages=["en_XX", "de_DE"], default_language="en_XX")
+        ),
+        "query|value",
+    ),
+    "rembert": Architecture(
+        _classifier(tf.RemBertConfig(**_SHAPE, input_embedding_size=16, output_embedding_size=16)),
+        "query|value",
+    ),
+    "longformer": Architecture(
+        _classifier(tf.LongformerConfig(**_SHAPE, attention_window=8, sep_token_id=END)),
+        "query|value",
+    ),
     "distilbert": Architecture(
         _classifier(
             tf.DistilBertConfig(
@@ -128,6 +142,26 @@ ARCHITECTURES = {
     ),
     "mt5-encoder": Architecture(PooledMT5Encoder, "q|v"),
     "mt5": Architecture(_classifier(tf.MT5Config(**_MT5)), "q|v"),
+    "mbart": Architecture(
+        _classifier(
+            tf.MBartConfig(
+                vocab_size=VOCABULARY,
+                d_model=32,
+                encoder_layers=2,
+                decoder_layers=2,
+                encoder_attention_heads=4,
+                decoder_attention_heads=4,
+                encoder_ffn_dim=48,
+                decoder_ffn_dim=48,
+                max_position_embeddings=64,
+                num_labels=LABELS,
+                pad_token_id=PADDING,
+                bos_token_id=2,
+                eos_token_id=END,
+            )
+        ),
+        "q_proj|v_proj",
+    ),
     "gpt2": Architecture(_classifier(tf.GPT2Config(**_GPT2)), "c_attn"),
     "bloom": Architecture(
         _classifier(

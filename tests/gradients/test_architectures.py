@@ -14,8 +14,10 @@ from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import TaskLoss
 from sprachbund.gradients.pairwise import pairwise_influence
 
-# What these models share between the examples of a batch, or use outside its module: relative positions.
+# What these models share between the examples of a batch, or use outside its module (relative positions), or whose
+# tokens come before the examples (Longformer's queries, keys and values).
 DIFFERENTIATED_ONE_BY_ONE = {
+    "longformer": 17,
     "deberta-v2": 11,
     "mt5-encoder": 1,
     "mt5": 2,

@@ -20,11 +20,12 @@ from torch.utils.hooks import RemovableHandle
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, tensors
+from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.misfits import UnsuitedError
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
-from sprachbund.gradients.rules import EmbeddingRule, LinearRule
+from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
 from sprachbund.gradients.sites import Site
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
 
@@ -126,6 +127,11 @@ class Capture:
             with forward_replaced(site.module, partial(self._linear, site)):
                 yield
             return
+        if isinstance(site.rule, LookupRule) and "forward" not in vars(site.module):
+            looking_up = partial(self._looking_up, site, site.module.forward)
+            with forward_replaced(site.module, looking_up):
+                yield
+            return
         hook = partial(self._forward, site)
         handle = site.module.register_forward_hook(hook, with_kwargs=True)
         try:
@@ -137,6 +143,8 @@ class Capture:
         current, module = self._pass, site.module
         assert isinstance(module, nn.Linear)
         if current is None or not torch.is_grad_enabled():
+            return F.linear(input, module.weight, module.bias)
+        if not input.numel():  # an adapter or expert that no example is for
             return F.linear(input, module.weight, module.bias)
         if not _is_by_example(input, [input], current.batch_size):
             misfit: Tensor = current.misfit(site, F.linear(input, module.weight, module.bias))
@@ -154,6 +162,17 @@ class Capture:
         anchor = torch.zeros((), requires_grad=True)
         output: Tensor = TrackedLinear.apply(input, anchor, module, current.batch_size, arrive)  # type: ignore[no-untyped-call]
         return output
+
+    def _looking_up(
+        self, site: Site, forward: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        def looked_up(ids: Tensor, rows: Tensor) -> Tensor:
+            watched = self._forward(site, site.module, (ids,), {}, rows)
+            return rows if watched is None else watched
+
+        assert isinstance(site.module, nn.Embedding)
+        with Lookups(site.module, looked_up):
+            return forward(*args, **kwargs)
 
     def _forward(
         self,
@@ -177,6 +196,8 @@ class Capture:
             input, output = (value.expand(size, *value.shape[1:]) for value in (input, output))
             args, kwargs = (input,), {}
         results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
+        if input is not None and not input.numel():  # an adapter or expert that no example is for
+            return None
         if input is None or not _is_by_example(input, results, size):
             return current.misfit(site, output)
         _refuse_autocast(input)

@@ -127,16 +127,14 @@ class GradientEngine:
             consume(name, gradient)
 
         losses = self._pass(batch, note)
-        missed = self._capture.misshapen | (self._capture.touched - reached)
-        if missed:  # not to be told apart by example, or first used here, and not by its module
-            raise GradientError(_unprovable(missed))
         suspects = leaking_B.nonzero().flatten().tolist()
         if suspects:
             prove_batch_independence(self._model, self._loss, batch, suspects)
         is_irregular = self._capture.is_irregular and batch_size(batch) > 1
-        if reached or is_irregular:
+        if reached or is_irregular or self._capture.misshapen or self._capture.touched:
             # An expert or adapter that earlier batches never reached, or one that got a selection of the tokens,
-            # which may come from any example: its turn to be proven.
+            # which may come from any example: its turn to be proven. Or what could not be read, and what has its first
+            # gradient elsewhere than in its module: no more than rounding, or an error.
             self._prove_again(batch if batch_size(batch) > 1 else few_of(batch), proven_here)
             proven_here |= reached
         return losses
@@ -202,12 +200,12 @@ class GradientEngine:
         self._prove_independence(first)
         if self._default_loss:
             prove_own_loss(self._model, self._loss, batch)
-        wrong = self._disagreeing(batch, proven)
+        wrong = self._disagreeing(batch, proven) | self._capture.misshapen
         if wrong:
             self._by_autograd |= wrong
             self._capture.__exit__(None, None, None)
             self._install()
-            still = self._disagreeing(batch, proven)
+            still = self._disagreeing(batch, proven) | self._capture.misshapen
             if still:
                 raise GradientError(_unprovable(still))
         if self._by_autograd:
@@ -228,9 +226,8 @@ class GradientEngine:
         del expected
         self._capture.passing(batch, comparison.take_away, lambda: self._checked_loss(batch), {})
         comparison.finish()
-        wrong = comparison.wrong | self._capture.misshapen
-        proven |= comparison.found - wrong
-        return wrong
+        proven |= comparison.found - comparison.wrong
+        return comparison.wrong
 
 
 def _listed(names: Set[str] | tuple[str, ...]) -> str:

@@ -48,8 +48,9 @@ class Pass:
     def misfit(self, site: Site, output: Any) -> Any:
         """The output of a call that is not by example; only a gradient that comes for it tells that it mattered."""
 
-        def note(_grad: Tensor) -> None:
-            self.not_per_example.update(site.names.values())
+        def note(grad: Tensor) -> None:
+            if bool(grad.any()):
+                self.not_per_example.update(site.names.values())
 
         for name in site.names.values():
             self.expected[name] += 1  # never arrives: nothing is handed over before the end

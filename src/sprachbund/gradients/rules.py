@@ -103,6 +103,13 @@ class EmbeddingRule(Rule, module_type=nn.Embedding):
         return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, module.padding_idx)}
 
 
+class LookupRule(EmbeddingRule):
+    """For an embedding whose forward does more than look up: scales, clamps, counts positions from a mask.
+
+    Its call is the lookup inside.
+    """
+
+
 class LayerNormRule(Rule, module_type=nn.LayerNorm):
     """y = w * xhat + b:  grad w[n] = sum over tokens of g * xhat, grad b[n] = sum of g."""
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from sprachbund.gradients.local import LocalRule
-from sprachbund.gradients.lookups import LookupRule
 from sprachbund.gradients.parameters import owners
-from sprachbund.gradients.rules import EmbeddingRule, LinearRule, Rule
+from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule, Rule
 
 _TIED_KINDS = {EmbeddingRule, LookupRule, LinearRule}
 
