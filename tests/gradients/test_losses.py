@@ -172,3 +172,41 @@ def test_a_learned_prompt_before_a_language_model_has_no_labels():
         found = pairwise_influence(model, [train], [test])
     # The first token's label is predicted, from the prompt.
     assert oracle.relative_error(found, oracle.influence(model, [train], [test])) < 1e-6
+
+
+def test_the_shift_is_read_right_in_half_precision():
+    """Logits that know nothing yet give both readings nearly the same loss."""
+    model = llama_lm().to(torch.bfloat16)
+    with torch.no_grad():
+        model.lm_head.weight *= 0.05
+    train, test = as_language_model(TRAIN), as_language_model(TEST)
+    found = pairwise_influence(model, [train], [test])
+    assert oracle.relative_error(found, oracle.influence(model, [train], [test])) < 0.05
+
+
+def test_adapters_in_single_precision_on_a_model_in_half_are_not_slow():
+    """As PEFT makes them: what goes into them has three digits."""
+    torch.manual_seed(0)
+    model = peft.get_peft_model(
+        llama_lm().to(torch.bfloat16),
+        peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj"]),
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter += 0.1 * torch.randn_like(parameter)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    train, test = as_language_model(TRAIN), as_language_model(TEST)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SprachbundWarning)  # no slow path
+        found = pairwise_influence(model, [train], [test])
+    assert oracle.relative_error(found, oracle.influence(model, [train], [test])) < 0.05
+
+
+def test_a_model_without_logits_needs_a_loss():
+    torch.manual_seed(0)
+    model = tf.BertForQuestionAnswering(tf.BertConfig(**builders.SHAPE | dict(num_labels=2)))
+
+    batch = builders.collate(TRAIN)
+    with pytest.raises(GradientError, match=r"no logits: pass loss="):
+        pairwise_influence(model, [batch], [batch])

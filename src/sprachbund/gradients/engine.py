@@ -30,6 +30,7 @@ from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.proof import (
     Comparison,
     few_of,
+    precision_of,
     prove_batch_independence,
     prove_own_loss,
     random_weights,
@@ -222,7 +223,7 @@ class GradientEngine:
         weight_B = random_weights(batch_size(batch), self.device)
         captured = self._parameters(self.selection.parameters.keys() - self._by_autograd)
         expected = gradient_of_sum(self._checked_loss, batch, captured, weight_B)
-        comparison = Comparison(expected, weight_B)
+        comparison = Comparison(expected, weight_B, precision_of(self._model))
         del expected
         self._capture.passing(batch, comparison.take_away, lambda: self._checked_loss(batch), {})
         comparison.finish()

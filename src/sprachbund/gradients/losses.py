@@ -12,7 +12,7 @@ from sprachbund.gradients.batches import Batch
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 
-_TELLS_APART = 1e-3
+_CLEARLY = 0.1
 
 
 class TaskLoss:
@@ -33,16 +33,19 @@ class TaskLoss:
         output = model(**batch)
         if "labels" not in batch:
             return _span_loss(output, batch)
-        logits, labels = output.logits, batch["labels"]
+        logits, labels = getattr(output, "logits", None), batch["labels"]
+        if logits is None:
+            raise GradientError(
+                "no default loss for a model whose output has no logits: pass loss=, a function "
+                "(model, batch) -> losses [B]"
+            )
         if logits.dim() == 2:
             return _sequence_loss(logits, labels)
         if logits.dim() == 3 and labels.dim() == 2 and logits.shape[1] >= labels.shape[1]:
             # A learned prompt comes before the tokens of the text, and has no labels.
             prompt = logits.shape[1] - labels.shape[1]
             labels = F.pad(labels, (prompt, 0), value=-100)
-            if self._shifts is None:
-                self._shifts = _is_shifted(logits, labels, getattr(output, "loss", None))
-            if _predicts_next(model) if self._shifts is None else self._shifts:
+            if self._is_shifted(model, logits, labels, getattr(output, "loss", None)):
                 mask = batch.get("attention_mask")
                 mask = None if mask is None else F.pad(mask, (prompt, 0), value=1)
                 logits, labels = logits[:, :-1], _to_predict(labels, mask)
@@ -52,28 +55,34 @@ class TaskLoss:
             f"{tuple(labels.shape)}: pass loss=, a function (model, batch) -> losses [B]"
         )
 
-
-def _is_shifted(logits_BTC: Tensor, labels_BT: Tensor, own: Tensor | None) -> bool | None:
-    """Whether the model's own loss compares a token's logits with the next token's label; None if that cannot be seen.
-
-    Names do not tell: BART's decoder, a `ForCausalLM`, leaves the shift to who makes the labels.
-    """
-    if own is None:
-        return None
-    with torch.no_grad():
-        found = float(own.detach())
-        as_they_are = float(F.cross_entropy(logits_BTC.mT, labels_BT))
-        shifted = float(F.cross_entropy(logits_BTC[:, :-1].mT, labels_BT[:, 1:]))
-    if not abs(as_they_are - shifted) > _TELLS_APART * abs(shifted):
-        return None  # all logits alike, or no label but the first
-    return abs(shifted - found) < abs(as_they_are - found)
+    def _is_shifted(
+        self, model: nn.Module, logits_BTC: Tensor, labels_BT: Tensor, own: Tensor | None
+    ) -> bool:
+        """Names do not tell: BART's decoder, a `ForCausalLM`, leaves the shift to who makes the labels."""
+        if self._shifts is None and own is not None:
+            self._shifts = _by_own_loss(logits_BTC, labels_BT, float(own.detach()))
+        return _by_name(model) if self._shifts is None else self._shifts
 
 
-def _predicts_next(model: nn.Module) -> bool:
-    """By its name."""
+def _by_name(model: nn.Module) -> bool:
+    """Whether a model's name says that it predicts the next token."""
     adapted = getattr(model, "get_base_model", None)  # of PEFT
     core = adapted() if callable(adapted) else model
     return type(core).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+
+
+def _by_own_loss(logits_BTC: Tensor, labels_BT: Tensor, own: float) -> bool | None:
+    """Whether it compares a token's logits with the next token's label; None if the model's own loss does not tell.
+
+    In double precision, as both readings of a model that knows nothing yet are close.
+    """
+    with torch.no_grad():
+        logits_BCT = logits_BTC.mT.double()
+        as_they_are = float(F.cross_entropy(logits_BCT, labels_BT))
+        shifted = float(F.cross_entropy(logits_BCT[:, :, :-1], labels_BT[:, 1:]))
+    off = {True: abs(shifted - own), False: abs(as_they_are - own)}
+    nearer = min(off, key=lambda reading: off[reading])
+    return nearer if off[nearer] < _CLEARLY * off[not nearer] else None  # None also for a NaN
 
 
 def _to_predict(labels_BT: Tensor, mask: Tensor | None) -> Tensor:

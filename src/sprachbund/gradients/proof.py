@@ -19,6 +19,12 @@ _OWN_LOSS_TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-5}
 _HALF = 1e-2
 
 
+def precision_of(model: nn.Module) -> torch.dtype:
+    """The coarsest floating type among the weights: what goes through them is no finer, be the others as they may."""
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    return max(kinds, key=lambda kind: torch.finfo(kind).eps)
+
+
 def random_weights(size: int, device: torch.device) -> Tensor:
     """One weight an example, all different: with equal weights swapped examples would go unseen."""
     generator = torch.Generator().manual_seed(0)
@@ -51,7 +57,10 @@ class Comparison:
     What may pass so, in float32, is a millionth of the gradient, and moves no score by more than that.
     """
 
-    def __init__(self, expected: dict[str, Tensor], weight_B: Tensor) -> None:
+    def __init__(
+        self, expected: dict[str, Tensor], weight_B: Tensor, precision: torch.dtype
+    ) -> None:
+        self._tolerance = _RELATIVE_TOLERANCE.get(precision, _COARSE_TOLERANCE)
         self._left = expected
         self._weight_B = weight_B
         self._norm = {name: _norm(value) for name, value in expected.items()}
@@ -73,8 +82,7 @@ class Comparison:
             self._judge(*self._left.popitem())
 
     def _judge(self, name: str, left: Tensor) -> None:
-        tolerance = _RELATIVE_TOLERANCE.get(left.dtype, _COARSE_TOLERANCE)
-        if not _norm(left) <= tolerance * max(self._norm[name], self._floor):
+        if not _norm(left) <= self._tolerance * max(self._norm[name], self._floor):
             self.wrong.add(name)
 
 
@@ -91,7 +99,7 @@ def prove_batch_independence(
 
     Raises: GradientError if an example's loss changes with the examples or padding around it.
     """
-    size = batch_size(batch)
+    size, precision = batch_size(batch), precision_of(model)
     with torch.no_grad():
         together = loss(model, batch)
         check_losses(together, size)
@@ -99,7 +107,7 @@ def prove_batch_independence(
             alone = loss(model, example_alone(model, batch, position))
             check_losses(alone, 1)
             expected, found = float(alone[0]), float(together[position])
-            tolerance = _LOSS_TOLERANCE.get(together.dtype, _COARSE_TOLERANCE)
+            tolerance = _LOSS_TOLERANCE.get(precision, _COARSE_TOLERANCE)
             if not abs(found - expected) <= tolerance * max(abs(expected), 1e-2):
                 raise GradientError(
                     f"the loss of one example is {expected:.6g} alone and {found:.6g} in a batch of "
