@@ -142,6 +142,7 @@ ARCHITECTURES = {
     ),
     "mt5-encoder": Architecture(PooledMT5Encoder, "q|v"),
     "mt5": Architecture(_classifier(tf.MT5Config(**_MT5)), "q|v"),
+    "umt5": Architecture(_classifier(tf.UMT5Config(**_MT5)), "q|v"),
     "mbart": Architecture(
         _classifier(
             tf.MBartConfig(

@@ -21,6 +21,7 @@ DIFFERENTIATED_ONE_BY_ONE = {
     "deberta-v2": 11,
     "mt5-encoder": 1,
     "mt5": 2,
+    "umt5": 4,
 }
 SINGLE = torch.float32
 TOLERANCE = {"single": 1e-5, "double": 1e-10}

@@ -32,8 +32,10 @@ def random_weights(size: int, device: torch.device) -> Tensor:
 
 
 def few_of(batch: Batch) -> dict[str, Tensor]:
-    """The shortest and the longest example of the batch, so that one is padded if any is; its only one twice.
+    """The longest and the shortest example of the batch, so that one is padded if any is; its only one twice.
 
+    The longest first: rows by position that examples share (UMT5's biases), read as if they were the examples', would
+    else go to the right ones where only their last tokens matter.
     What is wrong with a rule is wrong with two examples, too; but alone no gradient can be given to the wrong example,
     and what is symmetric in two copies goes unseen: proven so, it is to be proven again.
     """
@@ -42,7 +44,7 @@ def few_of(batch: Batch) -> dict[str, Tensor]:
     if padding_of(batch) is not None:
         length_B = batch["attention_mask"].sum(1)
         if int(length_B.min()) < int(length_B.max()):  # else both would be the same example
-            positions = [int(length_B.argmin()), int(length_B.argmax())]
+            positions = [int(length_B.argmax()), int(length_B.argmin())]
     return {
         name: value[positions] if value.shape[:1] == (size,) else value
         for name, value in batch.items()
