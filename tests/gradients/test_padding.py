@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers as tf
 from torch import nn
 
 import builders
@@ -60,12 +61,12 @@ def of_lengths(*lengths):
 
 @pytest.mark.parametrize("trainable", ["all", "the head"])
 def test_padding_that_leaks_for_one_length_only_is_an_error(trainable):
-    """The shortest and the longest text, which are compared first, are whole windows."""
+    """Also where no embedding is attributed, whose gradient would show it."""
     model = WindowsOfFour().double()
     model.embedding.requires_grad_(trainable == "all")
     whole, leaking = of_lengths(4, 8, 12, 8), of_lengths(4, 7, 8, 8)
     pairwise_influence(model, whole, whole)
-    with pytest.raises(GradientError, match=r"in a batch of 4: padding leaks"):
+    with pytest.raises(GradientError, match=r"in a batch of 3: padding leaks"):
         pairwise_influence(model, leaking, leaking)
 
 
@@ -81,3 +82,29 @@ def test_padding_that_adds_nothing_does_no_harm():
     train, test = of_lengths(3, 5, 8, 4) + of_lengths(2, 9), of_lengths(6, 2, 7)
     found = pairwise_influence(model, train, test)
     assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
+def test_canine_is_refused_with_padding_and_exact_without():
+    """Four characters become one: what follows a text's last ones depends on the batch, without a gradient there."""
+    torch.manual_seed(0)
+    config = tf.CanineConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        num_labels=builders.LABELS,
+        local_transformer_stride=8,
+        num_hash_buckets=64,
+        num_hash_functions=2,
+        pad_token_id=builders.PADDING,
+    )
+    model = tf.CanineForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    unpadded = of_lengths(8, 8, 8) + of_lengths(6, 6)
+    found = pairwise_influence(model, unpadded, unpadded)
+    assert oracle.relative_error(found, oracle.influence(model, unpadded, unpadded)) < 1e-5
+    with pytest.raises(GradientError, match="padding leaks"):
+        pairwise_influence(model, of_lengths(4, 6, 7, 8), of_lengths(8, 8))

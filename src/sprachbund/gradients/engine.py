@@ -30,6 +30,7 @@ from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.proof import (
     Comparison,
     few_of,
+    lengths_of,
     precision_of,
     prove_batch_independence,
     prove_own_loss,
@@ -178,18 +179,12 @@ class GradientEngine:
         elif (is_several and not self._is_proven_on_several) or (
             is_padded and not self._is_proven_on_padding
         ):
-            self._prove_independence(batch)
+            prove_batch_independence(self._model, self._loss, lengths_of(batch))
             self._prove_again(few_of(batch), self._proven_on(batch))
         else:
             return
         self._is_proven_on_several |= is_several
         self._is_proven_on_padding |= is_padded
-
-    def _prove_independence(self, batch: Batch) -> None:
-        """On two examples, as later batches show in the embeddings' gradients if padding leaks; else on all."""
-        shows = self.selection.tables - self._by_autograd
-        compared = few_of(batch) if shows else batch
-        prove_batch_independence(self._model, self._loss, compared)
 
     def _proven_on(self, batch: Batch) -> set[str]:
         """Where to note what this batch proves."""
@@ -198,7 +193,7 @@ class GradientEngine:
     def _prove(self, first: Batch) -> None:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
         batch, proven = few_of(first), self._proven_on(first)
-        self._prove_independence(first)
+        prove_batch_independence(self._model, self._loss, lengths_of(first))
         if self._default_loss:
             prove_own_loss(self._model, self._loss, batch)
         wrong = self._disagreeing(batch, proven) | self._capture.misshapen
