@@ -170,3 +170,34 @@ def test_rows_that_a_model_repeats_for_each_example_are_exact():
     with pytest.warns(SprachbundWarning, match=r"1 parameters .*prompt_encoder"):
         found = pairwise_influence(model, train, test)
     assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
+def as_choices(rows):
+    """Two texts an example, [B, 2, T], of which the label names one."""
+    batch = builders.collate(rows)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    other = (ids + 7).clamp(max=builders.VOCABULARY - 1).masked_fill(mask == 0, builders.PADDING)
+    return {
+        "input_ids": torch.stack([ids, other], 1),
+        "attention_mask": torch.stack([mask, mask], 1),
+        "labels": batch["labels"] % 2,
+    }
+
+
+def test_choices_that_are_rows_of_the_batch_are_exact_and_not_slow():
+    torch.manual_seed(0)
+    config = tf.BertConfig(**builders.SHAPE | dict(num_labels=1))
+    model = tf.BertForMultipleChoice(config).double().eval()
+    rows = [{**row, "input_ids": row["input_ids"].repeat(4)[:9]} for row in (*TRAIN, *TEST)]
+    train, test = [as_choices(rows[:4]), as_choices(rows[4:9])], [as_choices(rows[9:])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SprachbundWarning)  # no slow path
+        found = pairwise_influence(model, train, test)
+    gradients = []
+    for batch in (*test, *train):
+        for position in range(len(batch["labels"])):
+            one = {name: value[[position]] for name, value in batch.items()}
+            parts = torch.autograd.grad(model(**one).loss, list(model.parameters()))
+            gradients.append(torch.cat([part.flatten() for part in parts]))
+    gradients_NP = torch.stack(gradients)
+    assert oracle.relative_error(found, gradients_NP[:5] @ gradients_NP[5:].T) < 1e-10

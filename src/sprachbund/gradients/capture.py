@@ -191,9 +191,10 @@ class Capture:
         expands = self._expands and size > 1 and isinstance(site.rule, EmbeddingRule)
         if expands and input is not None and input.shape[:1] == (1,):
             current.is_expanded = True
-            # Position ids are often [1, T] and broadcast later: expanded here, the gradient of
-            # the output keeps its examples apart.
-            input, output = (value.expand(size, *value.shape[1:]) for value in (input, output))
+            # Position ids are often [1, T] and broadcast later: expanded here, the gradient of the output keeps its
+            # examples apart; to as many rows as tokens were looked up for, where choices are rows, too.
+            rows = current.looked_up or size
+            input, output = (value.expand(rows, *value.shape[1:]) for value in (input, output))
             args, kwargs = (input,), {}
         results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         if input is not None and not input.numel():  # an adapter or expert that no example is for
@@ -205,6 +206,8 @@ class Capture:
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, watchable, output)
             results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
+        if isinstance(site.rule, EmbeddingRule):
+            current.looked_up = input.shape[0]
         for name in site.names.values():
             current.expected[name] += 1
         current.hooks.append(self._on_gradients(results, partial(self._backward, site, call)))

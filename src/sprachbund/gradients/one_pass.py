@@ -25,6 +25,8 @@ class Pass:
     arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
     not_per_example: set[str] = field(default_factory=set)
     is_irregular: bool = False
+    looked_up: int | None = None
+    """The rows of the last lookup in a table, of examples or of their choices."""
     is_expanded: bool = False
     """Whether rows that examples share were given to the model once for each."""
     hooks: list[RemovableHandle] = field(default_factory=list)
