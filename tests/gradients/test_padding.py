@@ -17,15 +17,12 @@ GENERATOR = torch.Generator().manual_seed(0)
 
 
 class Pooled(nn.Module):
-    """A head on what is pooled of the embeddings [B, T, 8]."""
+    """A head on what its kinds pool of the embeddings [B, T, 8]."""
 
     def __init__(self, padding_idx=None):
         super().__init__()
         self.embedding = nn.Embedding(builders.VOCABULARY, 8, padding_idx)
         self.head = nn.Linear(8, builders.LABELS)
-
-    def pooled(self, hidden, mask):
-        raise NotImplementedError
 
     def forward(self, input_ids, attention_mask, labels):
         logits = self.head(self.pooled(self.embedding(input_ids), attention_mask))

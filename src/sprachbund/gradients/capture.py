@@ -20,8 +20,8 @@ from torch.utils.hooks import RemovableHandle
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, tensors
+from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
-from sprachbund.gradients.misfits import UnsuitedError
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient

@@ -14,9 +14,14 @@ from torch.func import functional_call, vjp, vmap
 from torch.utils._pytree import KeyPath, tree_flatten_with_path, tree_map, tree_map_with_path
 
 from sprachbund.gradients.calls import Call, tensors
-from sprachbund.gradients.misfits import MISFITS, UnsuitedError
 from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient
 from sprachbund.gradients.rules import Rule
+
+_MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
+
+
+class UnsuitedError(Exception):
+    """This module cannot be run again on the examples of one call; autograd must take the whole model."""
 
 
 class LocalRule(Rule):
@@ -36,7 +41,7 @@ class LocalRule(Rule):
             differentiate = _vectorised if self._batched else _one_by_one
             try:
                 gradients = differentiate(call, by_example, grad_outputs)
-            except MISFITS as error:
+            except _MISFITS as error:
                 raise UnsuitedError from error
         return {name: DenseGradient(value) for name, value in gradients.items()}
 
@@ -82,7 +87,7 @@ def _allows_vectorising(call: Call, by_example: Any, grad_outputs: tuple[Tensor,
         warnings.filterwarnings("error", message="There is a performance drop")
         try:
             _vectorised(call, by_example, grad_outputs)
-        except (*MISFITS, UserWarning):
+        except (*_MISFITS, UserWarning):
             return False
     return True
 
