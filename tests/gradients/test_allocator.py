@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sprachbund.gradients.allocator import freed_memory_kept, mapped_apart, on_huge_pages
+from sprachbund.gradients.allocator import freed_memory_kept, mapped_apart
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told anything"
@@ -58,13 +58,3 @@ def test_what_is_mapped_apart_is_not_in_the_heap_and_what_follows_is_kept() -> N
         with mapped_apart():
             assert not is_in_the_heap(torch.empty(_HUGE)), "a bank would stand amid the batches"
         assert part_touched_anew() < 0.5, "the batches' memory would not be kept"
-
-
-def test_a_hint_for_huge_pages_changes_no_number() -> None:
-    with freed_memory_kept(), mapped_apart():
-        tensor = on_huge_pages(torch.empty(_NUMBERS))
-        assert int(tensor.zero_().count_nonzero()) == 0
-    view = torch.arange(10.0)[3:]
-    assert on_huge_pages(view).tolist() == list(range(3, 10)), (
-        "less than a page: nothing to ask for"
-    )

@@ -1,8 +1,7 @@
 """Keeping freed memory for the next batch, where the C library would give it back to the system.
 
 A pass of the engine keeps nothing, so that glibc returns gigabytes after each batch and the kernel hands them out
-again page by page: a tenth of the time of a pass and more, measured. A bank, which stays for the whole pass, asks for
-huge pages instead: touched for the first time in half the time.
+again page by page: a tenth of the time of a pass and more, measured.
 """
 
 import ctypes
@@ -10,16 +9,12 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Tensor
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 """Where glibc's own adjustment of the threshold ends, too; setting one threshold stops the adjustment of both."""
 _USUAL_MAPPINGS = 2**16
 _LARGEST_INT = 2**31 - 1
 _LARGE = 2**20
-_MADV_HUGEPAGE = 14  # mman.h
-_PAGE = 4096
 
 
 @contextmanager
@@ -60,21 +55,6 @@ def mapped_apart() -> Iterator[None]:
         yield
     finally:
         libc.mallopt(_M_MMAP_MAX, 0)
-
-
-def on_huge_pages(tensor: Tensor) -> Tensor:
-    """The tensor, of which nothing may have been touched yet, with the kernel asked to back it by huge pages.
-
-    Only a hint: where there are none, or the memory is not the CPU's, nothing happens.
-    """
-    libc = _glibc()
-    if libc is not None and tensor.device.type == "cpu":
-        start = -(-tensor.data_ptr() // _PAGE) * _PAGE
-        whole_pages = (tensor.data_ptr() + tensor.nbytes - start) // _PAGE
-        if whole_pages > 0:
-            length = ctypes.c_size_t(whole_pages * _PAGE)
-            libc.madvise(ctypes.c_void_p(start), length, _MADV_HUGEPAGE)
-    return tensor
 
 
 def give_back_freed_memory() -> None:

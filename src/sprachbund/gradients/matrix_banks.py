@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sprachbund.gradients.allocator import mapped_apart, on_huge_pages
+from sprachbund.gradients.allocator import mapped_apart
 from sprachbund.gradients.buffer import Buffer
 from sprachbund.gradients.parameter_bank import ParameterBank, Placement
 from sprachbund.gradients.per_example import (
@@ -97,8 +97,7 @@ class WrittenOutBank(ParameterBank):
             rows, columns = gradient.shape
             shape = rows * columns, padded_columns(self.size)
             with mapped_apart():
-                matrix_KM = gradient.left_BTO.new_empty(shape, dtype=self._dtype)
-            self._matrix_KM = on_huge_pages(matrix_KM).zero_()
+                self._matrix_KM = gradient.left_BTO.new_zeros(shape, dtype=self._dtype)
         return self._matrix_KM
 
     def _kept(self) -> Iterator[Tensor]:
