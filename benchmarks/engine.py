@@ -27,9 +27,11 @@ import transformers
 from shapes import SHAPES, Batch, batches, build, lengths_of, packed, plain_epoch
 
 from sprachbund import pairwise_influence
+from sprachbund.gradients.batches import examples_within
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import parse_nbytes
-from sprachbund.gradients.pairwise import blocks_within
+from sprachbund.gradients.pairwise import portions_of
+from sprachbund.gradients.passes import Portion
 from sprachbund.gradients.scoring import fill_bank
 
 
@@ -77,11 +79,12 @@ class Subject:
             warnings.filterwarnings("ignore", "the gradients of .* do not fit")  # a column says it
             pairwise_influence(self.model, self.train, self.test, "cosine", memory=self.memory)
 
-    def blocks(self, engine: GradientEngine) -> list[list[Batch]]:
-        """The test batches of each pass."""
+    def portions(self, engine: GradientEngine) -> tuple[Portion, ...]:
+        """What each pass scores."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the gradients of .* do not fit")
-            return blocks_within(engine, self.test, parse_nbytes(self.memory), "float32")
+            nbytes = parse_nbytes(self.memory)
+            return portions_of(engine, self.train, self.test, nbytes, "float32")
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,12 @@ def our_nbytes(case: Case) -> tuple[int, int, int]:
     after = _peak_nbytes()
     gc.collect()
     with GradientEngine(subject.model) as engine:
-        blocks = subject.blocks(engine)
-        bank = fill_bank(engine, blocks[-1]).bank  # the one with the longest texts
-    return after - before - bank.nbytes, bank.nbytes, len(blocks)
+        portions = subject.portions(engine)
+        largest = max(portions, key=lambda portion: portion.nbytes)
+        with engine.narrowed(largest.parameters) as narrowed:
+            bank = fill_bank(narrowed, examples_within(subject.test, largest.tests)).bank
+            nbytes = bank.nbytes
+    return after - before - nbytes, nbytes, len(portions)
 
 
 def in_a_new_process(work: Callable[[Case], Any], case: Case) -> Any:

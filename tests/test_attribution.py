@@ -88,18 +88,28 @@ def test_every_checkpoint_equals_autograd_one_example_at_a_time(run, tmp_path, m
     )
 
 
-def test_blocks_of_test_examples_give_the_same_scores(run, tmp_path):
+@pytest.mark.parametrize(
+    ("memory", "parts"),
+    [
+        ("80KB", "a part of the parameters:"),
+        ("10KB", "a part of the test examples and the parameters:"),
+    ],
+)
+def test_several_passes_give_the_same_scores(run, tmp_path, memory, parts):
     train, test = corpora()
+    said: list[str] = []
     whole = attribute(run, train, test, tmp_path / "whole.zarr", config=AttributionConfig())
-    small = AttributionConfig(memory="80KB")
-    cut = attribute(run, train, test, tmp_path / "cut.zarr", config=small)
-    difference = cut.total().values - whole.total().values
-    assert abs(difference).max() < 1e-5, "several passes must score as one does"
+    small = AttributionConfig(memory=memory)
+    cut = attribute(run, train, test, tmp_path / "cut.zarr", config=small, on_notice=said.append)
+    assert any(f"each for {parts}" in notice for notice in said), said
+    for name in ("influence", "test_gradient_norm", "train_gradient_norm", "test_loss"):
+        difference = cut.dataset[name].values - whole.dataset[name].values
+        assert abs(difference).max() < 1e-5, "several passes must score as one does"
 
 
 def test_memory_that_fits_no_example_is_an_error(run, tmp_path):
     train, test = corpora()
-    with pytest.raises(ConfigurationError, match="one test example take"):
+    with pytest.raises(ConfigurationError, match="one test example for one parameter take"):
         attribute(run, train, test, tmp_path / "a.zarr", config=AttributionConfig(memory="1KB"))
 
 

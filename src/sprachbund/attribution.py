@@ -7,6 +7,7 @@ are written as soon as they are whole; what was written is not computed again.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,17 +22,24 @@ from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.data.corpus import Corpus
 from sprachbund.errors import ConfigurationError
 from sprachbund.gradients.bank import Bank
+from sprachbund.gradients.batches import Batch
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import (
     BankDtype,
     bank_dtype_named,
-    examples_at_once,
     parse_nbytes,
     share_of_machine_nbytes,
 )
+from sprachbund.gradients.passes import (
+    Portion,
+    Sums,
+    Work,
+    passes_in_words,
+    portions_within,
+)
 from sprachbund.gradients.scoring import BatchScores, FilledBank, fill_bank, score_batch
 from sprachbund.influence import Influence
-from sprachbund.methods import method_named
+from sprachbund.methods import Method, method_named
 from sprachbund.modeling import encode, load_checkpoint, load_tokenizer
 from sprachbund.runs import Checkpoint, Run
 from sprachbund.runs.checkpoint_files import content_fingerprint
@@ -163,6 +171,23 @@ class Texts:
             max_length=max_length,
         )
 
+    @property
+    def longest_test(self) -> int:
+        """Tokens of the longest test example."""
+        return max(len(row["input_ids"]) for row in self.test_rows)
+
+    @cached_property
+    def shortest_first(self) -> list[int]:
+        """The positions of the test examples by their length."""
+        rows = self.test_rows
+        return sorted(range(len(rows)), key=lambda i: (len(rows[i]["input_ids"]), i))
+
+    def packed(self, portion: Portion) -> list[tuple[list[int], Batch]]:
+        """The test examples of a portion in batches, each with their positions."""
+        block = self.shortest_first[portion.tests]
+        batches = self.batcher([self.test_rows[i] for i in block])
+        return [([block[i] for i in positions], batch) for positions, batch in batches]
+
 
 def _score_checkpoint(
     writer: InfluenceWriter,
@@ -172,69 +197,77 @@ def _score_checkpoint(
     config: AttributionConfig,
     watch: Watch,
 ) -> None:
-    """Score what is pending at one checkpoint, in one pass for each block of test examples that fits."""
+    """Score what is pending at one checkpoint, in one pass for each portion of the bank that fits."""
     model = load_checkpoint(checkpoint.path, texts.train.labels, texts.max_length)
     method = method_named(config.method)
     pending, n_test = writer.pending(position), len(texts.test)
-    influence = {shard: torch.zeros(n_test, shard.stop - shard.start) for shard in pending}
-    test_norm_M, test_loss_M = torch.zeros(n_test), torch.zeros(n_test)
+    sums: dict[Shard, Sums] = {}
+    test_squares_M, test_loss_M = (torch.zeros(n_test, dtype=torch.float64) for _ in range(2))
     with GradientEngine(model) as engine:
-        blocks = blocks_that_fit(engine, texts, config)
-        watch.say(f"{engine.selection.coverage()}; {_passes(len(blocks))} at each checkpoint")
-        for block in blocks:
-            filled, order = _bank(engine, texts, block, config)
-            test_norm_M[order], test_loss_M[order] = filled.norm_M.float(), filled.loss_M.float()
-            for shard in pending:
-                scores = _score_shard(engine, filled.bank, texts, shard)
-                rows = method.influence(scores.dot_MB, filled.norm_M, scores.norm_B)
-                influence[shard][order] = rows.float()
-                if block is blocks[-1]:
-                    writer.write(
-                        shard,
-                        influence=influence.pop(shard).numpy(),
-                        train_gradient_norm=scores.norm_B.float().numpy(),
-                        train_loss=scores.loss_B.float().numpy(),
-                    )
-                    watch.add(shard.stop - shard.start)
+        portions = portions_that_fit(engine, texts, config)
+        watch.say(f"{engine.selection.coverage()}; {passes_in_words(portions)}")
+        for portion in portions:
+            with engine.narrowed(portion.parameters) as narrowed:
+                filled, order = _bank(narrowed, texts, portion, config)
+                test_squares_M[order] += filled.norm_M.square()
+                test_loss_M[order] = filled.loss_M
+                for shard in pending:
+                    scores = _score_shard(narrowed, filled.bank, texts, shard)
+                    total = sums.setdefault(shard, Sums.zeros(n_test, len(scores.norm_B)))
+                    total.add(portion, scores, order)
+                    if portion is portions[-1]:
+                        del sums[shard]
+                        _write(writer, shard, total, test_squares_M, scores.loss_B, method)
+                        watch.add(shard.stop - shard.start)
     if writer.test_pending(position):
         prediction, probability = _predictions(model, texts)
         writer.write_test(
             position,
-            gradient_norm=test_norm_M.numpy(),
-            loss=test_loss_M.numpy(),
+            gradient_norm=test_squares_M.sqrt().float().numpy(),
+            loss=test_loss_M.float().numpy(),
             prediction=prediction,
             probability=probability,
         )
 
 
-def blocks_that_fit(
-    engine: GradientEngine, texts: Texts, config: AttributionConfig
-) -> list[list[int]]:
-    """Positions of the test examples, shortest first, cut into blocks whose gradients fit at once."""
-    lengths = [len(row["input_ids"]) for row in texts.test_rows]
-    _, batch = next(texts.batcher(texts.test_rows[:1]))
-    size = examples_at_once(
-        *(engine.selection, max(lengths), len(lengths), config.memory_nbytes, config.bank_dtype),
-        engine.calls(batch),
+def _write(
+    writer: InfluenceWriter,
+    shard: Shard,
+    sums: Sums,
+    test_squares_M: torch.Tensor,
+    loss_N: torch.Tensor,
+    method: Method,
+) -> None:
+    """Write a shard whose portions are all in."""
+    norm_N = sums.squares_N.sqrt()
+    influence_MN = method.influence(sums.dot_MN, test_squares_M.sqrt(), norm_N)
+    writer.write(
+        shard,
+        influence=influence_MN.float().numpy(),
+        train_gradient_norm=norm_N.float().numpy(),
+        train_loss=loss_N.float().numpy(),
     )
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _passes(count: int) -> str:
-    return (
-        "one pass" if count == 1 else f"{count} passes, as the test gradients do not fit at once,"
+def portions_that_fit(
+    engine: GradientEngine, texts: Texts, config: AttributionConfig
+) -> tuple[Portion, ...]:
+    """What each pass scores; positions of test examples are those in `texts.shortest_first`."""
+    _, batch = next(texts.batcher(texts.test_rows[:1]))
+    work = Work(len(texts.train), len(texts.test), texts.longest_test)
+    return portions_within(
+        *(config.memory_nbytes, engine.selection, work, config.bank_dtype), engine.calls(batch)
     )
 
 
 def _bank(
-    engine: GradientEngine, texts: Texts, block: list[int], config: AttributionConfig
+    engine: GradientEngine, texts: Texts, portion: Portion, config: AttributionConfig
 ) -> tuple[FilledBank, list[int]]:
-    """The bank of a block, and the test positions in the bank's order."""
-    packed = list(texts.batcher([texts.test_rows[i] for i in block]))
+    """The bank of a portion, and the test positions in the bank's order."""
+    packed = texts.packed(portion)
     dtype = bank_dtype_named(config.bank_dtype)
     filled = fill_bank(engine, (batch for _, batch in packed), dtype)
-    return filled, [block[i] for positions, _ in packed for i in positions]
+    return filled, [i for positions, _ in packed for i in positions]
 
 
 def _score_shard(engine: GradientEngine, bank: Bank, texts: Texts, shard: Shard) -> BatchScores:

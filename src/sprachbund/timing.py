@@ -1,6 +1,5 @@
 """What a study's work costs on this machine: timed and weighed on one batch."""
 
-import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.accuracy import predict_encoded
+from sprachbund.attribution import AttributionConfig, Texts, portions_that_fit
 from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.memory import bank_dtype_named, bank_nbytes, examples_at_once
-from sprachbund.gradients.parameters import select_parameters
+from sprachbund.gradients.memory import bank_dtype_named
+from sprachbund.gradients.passes import Portion
 from sprachbund.gradients.scoring import fill_bank, score_batch
 from sprachbund.modeling import collate, encode, load_classifier, load_tokenizer
 from sprachbund.study import Study
@@ -23,7 +23,7 @@ _PREDICTED = 64  # rows: as many as a batch of predictions has
 @dataclass(frozen=True)
 class Measured:
     """What was timed and weighed on one batch: seconds of an optimizer step, of the forward pass of one example, of
-    filling the bank of one checkpoint, and of scoring one training example against it."""
+    filling the bank of one pass, and of scoring one training example against it."""
 
     step_seconds: float
     forward_seconds: float
@@ -47,24 +47,30 @@ def measure(study: Study) -> Measured:
     rows = _typical(train_rows, config.finetuning.batch_size)
     step = _seconds_of_training_step(model, collate(rows, tokenizer))
     forward = _seconds_of_prediction(model, tokenizer, _typical(train_rows, _PREDICTED))
-    longest = max(len(row["input_ids"]) for row in test_rows)
-    selection, dtype = select_parameters(model, None), config.attribution.bank_dtype
-    memory = config.attribution.memory_nbytes
-    with GradientEngine(model) as engine:
-        calls = engine.calls(collate(test_rows[:1], tokenizer))
-    block = examples_at_once(selection, longest, len(test_rows), memory, dtype, calls)
-    batcher = Batcher(tokenizer, config.attribution.tokens_per_batch, config.attribution.batch_size)
-    filling, scoring, coverage = _seconds_of_attribution(
-        model, batcher, train_rows, test_rows[:block], bank_dtype_named(dtype)
+    attribution = config.attribution
+    batcher = Batcher(tokenizer, attribution.tokens_per_batch, attribution.batch_size)
+    texts = Texts(
+        *(data.train, data.test, train_rows, test_rows, tokenizer, batcher),
+        config.model.max_length,
     )
+    with GradientEngine(model) as engine:
+        portions = portions_that_fit(engine, texts, attribution)
+        coverage = engine.selection.coverage()
+        timed = []
+        # The first has the lowest parameters and goes down to them, the last has the highest.
+        for number in sorted({0, len(portions) - 1}):
+            portion = portions[number]
+            with engine.narrowed(portion.parameters) as narrowed:
+                timed.append(_seconds_of_pass(narrowed, texts, portion, attribution))
+    filling, scoring = (statistics.mean(seconds) for seconds in zip(*timed, strict=True))
     return Measured(
         step_seconds=step,
         forward_seconds=forward,
         filling_seconds=filling,
         scoring_seconds=scoring,
         weights_nbytes=sum(parameter.nbytes for parameter in model.parameters()),
-        bank_nbytes=bank_nbytes(selection, longest, block, dtype, calls),
-        passes=math.ceil(len(test_rows) / block),
+        bank_nbytes=max(portion.nbytes for portion in portions),
+        passes=len(portions),
         coverage=coverage,
     )
 
@@ -110,23 +116,18 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def _seconds_of_attribution(
-    model: PreTrainedModel,
-    batcher: Batcher,
-    train_rows: list[EncodedRow],
-    test_rows: list[EncodedRow],
-    dtype: torch.dtype | None,
-) -> tuple[float, float, str]:
-    """Seconds of filling the bank with these test rows, and of scoring a training example, from one typical batch."""
-    typical = _typical(train_rows, batcher.examples)
-    with GradientEngine(model) as engine:
-        start = _now()
-        bank = fill_bank(engine, (batch for _, batch in batcher(test_rows)), dtype).bank
-        filling = _now() - start
-        batches = [batch for _, batch in batcher(typical)]
-        score_batch(engine, bank, batches[0])  # lays out the bank
-        start = _now()
-        for batch in batches:
-            score_batch(engine, bank, batch)
-        scoring = (_now() - start) / len(typical)
-        return filling, scoring, engine.selection.coverage()
+def _seconds_of_pass(
+    engine: GradientEngine, texts: Texts, portion: Portion, config: AttributionConfig
+) -> tuple[float, float]:
+    """Seconds of filling the bank with a portion, and of scoring a training example, from one typical batch."""
+    typical = _typical(texts.train_rows, config.batch_size)
+    start = _now()
+    tests = (batch for _, batch in texts.packed(portion))
+    bank = fill_bank(engine, tests, bank_dtype_named(config.bank_dtype)).bank
+    filling = _now() - start
+    batches = [batch for _, batch in texts.batcher(typical)]
+    score_batch(engine, bank, batches[0])  # lays out the bank
+    start = _now()
+    for batch in batches:
+        score_batch(engine, bank, batch)
+    return filling, (_now() - start) / len(typical)

@@ -185,9 +185,11 @@ def test_contributions_at_every_checkpoint_add_up_to_the_influence_result(run, t
             xr.testing.assert_equal(coordinate, found.dataset[name])
 
 
-def test_blocks_of_test_examples_give_the_same_decomposition(run, tmp_path):
+@pytest.mark.parametrize("memory", ["80KB", "10KB"])
+def test_several_passes_give_the_same_decomposition(run, tmp_path, memory):
+    """By part of the parameters, and by part of the test examples as well."""
     whole = taken_apart(run, tmp_path / "whole.zarr").dataset
-    cut = taken_apart(run, tmp_path / "cut.zarr", memory="80KB").dataset
+    cut = taken_apart(run, tmp_path / "cut.zarr", memory=memory).dataset
     for name in whole.data_vars:
         np.testing.assert_allclose(cut[name], whole[name], atol=2e-5)
 

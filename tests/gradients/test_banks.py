@@ -11,43 +11,14 @@ from hypothesis import strategies as st
 
 import builders
 import oracle
-from sprachbund.errors import ConfigurationError, GradientError, SprachbundWarning
+from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.memory import bank_nbytes, examples_at_once
+from sprachbund.gradients.memory import bank_nbytes
 from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
 from sprachbund.gradients.scoring import fill_bank, fill_means, score_batch
 
 TRAIN, TEST = builders.examples(9, seed=1), builders.examples(6, seed=2)
 LONG = builders.examples(6, longest=60, seed=4)
-
-
-def test_a_bank_that_does_not_fit_is_scored_in_blocks_and_says_so():
-    model = builders.xlm_roberta(torch.float64)
-    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 4)
-    with GradientEngine(model) as engine:
-        room = bank_nbytes(engine.selection, 20, 2, "float32")
-    with pytest.warns(SprachbundWarning, match="passed over 3 times"):
-        found = pairwise_influence(model, train, test, "cosine", memory=str(room))
-    assert oracle.relative_error(found, oracle.influence(model, train, test, "cosine")) < 1e-10
-
-
-def test_a_memory_too_small_for_one_example_is_an_error_that_says_what_it_takes():
-    model = builders.xlm_roberta()
-    with pytest.raises(ConfigurationError, match="5 KiB, but those of one test example take"):
-        pairwise_influence(
-            model, builders.batches(TRAIN, 4), builders.batches(TEST, 4), memory="5KiB"
-        )
-
-
-def test_training_batches_that_cannot_be_passed_over_twice_are_an_error():
-    model = builders.xlm_roberta()
-    with GradientEngine(model) as engine:
-        room = bank_nbytes(engine.selection, 20, 3, "float32")
-    once, test = iter(builders.batches(TRAIN, 4)), builders.batches(TEST, 4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SprachbundWarning)
-        with pytest.raises(GradientError, match="already consumed"):
-            pairwise_influence(model, once, test, memory=str(room))
 
 
 @pytest.mark.parametrize("rows", [TEST, LONG])
@@ -87,14 +58,6 @@ def test_the_bank_of_shared_layers_takes_no_more_memory_than_foretold(longest):
         foretold = bank_nbytes(engine.selection, tokens, 6, "float32", calls)
     assert set(calls.values()) == {1, model.config.num_hidden_layers}
     assert 0.3 * foretold < bank.nbytes <= foretold
-
-
-@pytest.mark.parametrize("passes", [1, 2, 5])
-def test_blocks_are_as_few_and_as_even_as_the_memory_allows(passes):
-    with GradientEngine(builders.xlm_roberta()) as engine:
-        size = -(-40 // passes)
-        room = bank_nbytes(engine.selection, 20, size, "float32")
-        assert examples_at_once(engine.selection, 20, 40, room, "float32") == size
 
 
 def test_a_bfloat16_bank_keeps_three_digits_and_the_ranks_of_clear_winners():

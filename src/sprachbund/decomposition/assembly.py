@@ -86,10 +86,11 @@ def _joined(
     groups = len(layout.groups)
     dot_GMN = np.zeros((groups, n_test, n_train))
     test_GM, train_GN = np.zeros((groups, n_test)), np.zeros((groups, n_train))
-    for number, order in enumerate(layout.blocks):
-        test_GM[:, order] = load(pieces.tests(step, number))
+    for number, each in enumerate(layout.passes):
+        test_GM[:, each.tests] += load(pieces.tests(step, number))
         for shard in pieces.shards(n_train):
             values_GMN = load(pieces.scores(step, number, shard))
-            dot_GMN[:, order, shard] = values_GMN[:, :-1]
-            train_GN[:, shard] = values_GMN[:, -1]
+            dot_GMN[:, each.tests, shard] += values_GMN[:, :-1]
+            if each.is_of_first_block:
+                train_GN[:, shard] += values_GMN[:, -1]
     return torch.from_numpy(dot_GMN), torch.from_numpy(test_GM), torch.from_numpy(train_GN)

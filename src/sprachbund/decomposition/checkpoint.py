@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sprachbund.attribution import AttributionConfig, Texts, blocks_that_fit
+from sprachbund.attribution import AttributionConfig, Texts, portions_that_fit
 from sprachbund.data.corpus import Corpus
 from sprachbund.decomposition.parameter_groups import parameter_partition
-from sprachbund.decomposition.pieces import Array, Layout, Pieces, read_layout, save
+from sprachbund.decomposition.pieces import Array, Layout, PassLayout, Pieces, read_layout, save
 from sprachbund.gradients.by_group import GroupedBank, fill_grouped_bank, score_batch_by_group
 from sprachbund.gradients.centred import NO_GROUP
 from sprachbund.gradients.engine import GradientEngine
@@ -64,7 +64,7 @@ def is_whole(pieces: Pieces, step: int, n_train: int) -> bool:
     """Whether nothing is missing of a checkpoint."""
     layout = read_layout(pieces.layout(step))
     return layout is not None and not any(
-        pieces.pending(step, block, n_train) for block in range(len(layout.blocks))
+        pieces.pending(step, number, n_train) for number in range(len(layout.passes))
     )
 
 
@@ -89,22 +89,25 @@ def take_apart(
         before = watch.done + 2 * n_train
         if not pieces.means(step).exists():
             save(pieces.means(step), _mean_products(engine, examples, watch))
-        blocks = [
-            (block, list(texts.batcher([texts.test_rows[i] for i in block])))
-            for block in blocks_that_fit(engine, texts, config)
-        ]
-        for number, (_, packed) in enumerate(blocks):
+        portions = portions_that_fit(engine, texts, config)
+        packed = [texts.packed(portion) for portion in portions]
+        for number, portion in enumerate(portions):
             pending = pieces.pending(step, number, n_train)
             if not pending:
                 continue
-            dtype = bank_dtype_named(config.bank_dtype)
-            bank = fill_grouped_bank(engine, (batch for _, batch in packed), partition, dtype)
-            save(pieces.tests(step, number), bank.squared_norm_GM.numpy())
-            for shard in pending:
-                save(pieces.scores(step, number, shard), _shard(engine, bank, texts, shard))
-                watch.reach(before + (number * n_train + shard.stop) // len(blocks))
-    orders = [[block[i] for positions, _ in packed for i in positions] for block, packed in blocks]
-    write_text(pieces.layout(step), json.dumps(asdict(Layout(partition.groups, orders))))
+            with engine.narrowed(portion.parameters) as narrowed:
+                dtype = bank_dtype_named(config.bank_dtype)
+                tests = (batch for _, batch in packed[number])
+                bank = fill_grouped_bank(narrowed, tests, partition, dtype)
+                save(pieces.tests(step, number), bank.squared_norm_GM.numpy())
+                for shard in pending:
+                    save(pieces.scores(step, number, shard), _shard(narrowed, bank, texts, shard))
+                    watch.reach(before + (number * n_train + shard.stop) // len(portions))
+    passes = [
+        PassLayout([i for positions, _ in batches for i in positions], portion.is_of_first_block)
+        for portion, batches in zip(portions, packed, strict=True)
+    ]
+    write_text(pieces.layout(step), json.dumps(asdict(Layout(partition.groups, passes))))
 
 
 def _mean_products(engine: GradientEngine, examples: Examples, watch: Watch) -> Array:

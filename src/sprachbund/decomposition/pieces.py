@@ -18,14 +18,23 @@ Array = npt.NDArray[np.float64]
 
 _ABOUT = "about.json"
 _SHARD = 512
+_PIECES_VERSION = 2  # 1: by blocks of test examples
+
+
+@dataclass(frozen=True)
+class PassLayout:
+    """The positions of the test examples of a pass, and whether it counts for the training examples' norms."""
+
+    tests: list[int]
+    is_of_first_block: bool
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the axes of a checkpoint's pieces stand for: groups by name, and test examples by block and position."""
+    """What the axes of a checkpoint's pieces stand for: groups by name, and test examples by pass and position."""
 
     groups: tuple[str, ...]
-    blocks: list[list[int]]
+    passes: list[PassLayout]
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class Pieces:
         Raises: StudyError if the disk refuses.
         """
         path = self.folder / _ABOUT
-        text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+        stated = {"pieces_version": _PIECES_VERSION, **about}
+        text = json.dumps(stated, indent=1, ensure_ascii=False) + "\n"
         if path.exists() and path.read_text(encoding="utf-8") != text:
             warnings.warn(
                 f"{self.folder} was begun with other arguments; it is discarded and begun afresh",
@@ -58,32 +68,32 @@ class Pieces:
         (self.folder / _ABOUT).unlink(missing_ok=True)
 
     def layout(self, step: int) -> Path:
-        """The names of the groups of parameters at one checkpoint, and the blocks of test positions, JSON."""
+        """The names of the groups of parameters at one checkpoint, and the test positions of each pass, JSON."""
         return self.folder / f"step-{step}" / "layout.json"
 
     def means(self, step: int) -> Path:
         """Inner products of training gradients with each training language's mean gradient, [N, L]."""
         return self.folder / f"step-{step}" / "means.npy"
 
-    def tests(self, step: int, block: int) -> Path:
-        """Squared norms by group of the gradients of a block of test examples, [G, m]."""
-        return self.folder / f"step-{step}" / f"tests-{block}.npy"
+    def tests(self, step: int, number: int) -> Path:
+        """Squared norms by group of the test gradients of a pass, [G, m]."""
+        return self.folder / f"step-{step}" / f"tests-{number}.npy"
 
-    def scores(self, step: int, block: int, shard: slice) -> Path:
-        """Inner products of a block of test examples with a shard of training examples, [G, m + 1, n].
+    def scores(self, step: int, number: int, shard: slice) -> Path:
+        """Inner products of the test examples of a pass with a shard of training examples, [G, m + 1, n].
 
         The last row has the squared norms of the latter.
         """
-        return self.folder / f"step-{step}" / f"scores-{block}-{shard.start:07d}.npy"
+        return self.folder / f"step-{step}" / f"scores-{number}-{shard.start:07d}.npy"
 
     def shards(self, n_train: int) -> list[slice]:
         """The training examples, cut into what is written as one piece."""
         return [slice(start, min(start + _SHARD, n_train)) for start in range(0, n_train, _SHARD)]
 
-    def pending(self, step: int, block: int, n_train: int) -> list[slice]:
-        """The shards that are not written yet for a block of test examples."""
+    def pending(self, step: int, number: int, n_train: int) -> list[slice]:
+        """The shards that are not written yet for a pass."""
         shards = self.shards(n_train)
-        return [shard for shard in shards if not self.scores(step, block, shard).exists()]
+        return [shard for shard in shards if not self.scores(step, number, shard).exists()]
 
 
 def read_layout(path: Path) -> Layout | None:
@@ -91,7 +101,7 @@ def read_layout(path: Path) -> Layout | None:
     if not path.exists():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
-    return Layout(tuple(content["groups"]), content["blocks"])
+    return Layout(tuple(content["groups"]), [PassLayout(**each) for each in content["passes"]])
 
 
 def save(path: Path, values: Array) -> None:

@@ -1,6 +1,6 @@
 """Collated batches: how many examples one has, some of them, one of them without its padding."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -30,6 +30,17 @@ def slice_batch(batch: Batch, start: int, stop: int) -> dict[str, Tensor]:
         name: value[start:stop] if value.dim() and value.shape[0] == size else value
         for name, value in batch.items()
     }
+
+
+def examples_within(batches: Iterable[Batch], wanted: slice) -> Iterator[dict[str, Tensor]]:
+    """The examples at these positions of all the batches together, batch by batch."""
+    begin = 0
+    for batch in batches:
+        end = begin + batch_size(batch)
+        start, stop = max(begin, wanted.start), min(end, wanted.stop)
+        if start < stop:
+            yield slice_batch(batch, start - begin, stop - begin)
+        begin = end
 
 
 def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Tensor]:

@@ -5,8 +5,8 @@ differentiated by autograd one example at a time: slower, and as exact.
 """
 
 import warnings
-from collections.abc import Iterable, Set
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Set
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import TracebackType
 
@@ -90,6 +90,25 @@ class GradientEngine:
     ) -> None:
         self._capture.__exit__(kind, value, traceback)
         self._stack.close()
+
+    @contextmanager
+    def narrowed(self, names: Set[str]) -> Iterator["GradientEngine"]:
+        """In place of this engine, which rests inside, one that attributes these of its parameters alone.
+
+        It proves itself anew; for all parameters it is this one.
+        """
+        if names == self.selection.parameters.keys():
+            yield self
+            return
+        self._capture.__exit__(None, None, None)
+        loss = None if self._default_loss else self._loss
+        try:
+            with GradientEngine(
+                self._model, loss=loss, parameters=lambda name: name in names
+            ) as engine:
+                yield engine
+        finally:
+            self._install()
 
     @property
     def parameters_by_autograd(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
-"""How much memory the bank of test gradients takes, and how many test examples fit at once."""
+"""How much memory the bank of test gradients takes, and how much there is."""
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Literal
@@ -70,47 +69,36 @@ def bank_nbytes(
     Each matrix's gradients in the form that is cheaper to score, an embedding's touched rows, and of one tied to a head
     the head's token factors. A matrix that turns out to need autograd one example at a time takes more.
     """
-    total = 0
-    for name, parameter in selection.parameters.items():
-        itemsize = parameter.element_size()
-        merged = tokens * (calls or {}).get(name, 1)
-        if name in selection.tables:
-            rows, width = parameter.shape
-            of_token = width + (rows + width if name in selection.tied else 0)
-            total += size * merged * of_token * itemsize
-        elif parameter.dim() == 2:
-            shape = parameter.shape[0], parameter.shape[1]
-            form = cheaper_form(shape, merged, size)
-            is_written_out = form is Form.WRITTEN_OUT
-            kept = 2 if bank_dtype == "bfloat16" and is_written_out else itemsize
-            examples = padded_columns(size) if is_written_out else size
-            total += examples * numbers_per_example(shape, merged, form) * kept
-        else:
-            total += size * parameter.numel() * itemsize
-    return total
+    return sum(
+        parameter_nbytes(selection, name, tokens, size, bank_dtype, calls)
+        for name in selection.parameters
+    )
 
 
-def examples_at_once(
+def parameter_nbytes(
     selection: Selection,
+    name: str,
     tokens: int,
-    examples: int,
-    nbytes: int,
+    size: int,
     bank_dtype: BankDtype,
     calls: Mapping[str, int] | None = None,
 ) -> int:
-    """The size of the fewest equal blocks of test examples whose gradients fit into `nbytes`.
-
-    Raises: ConfigurationError if not even one example's do.
-    """
-    for passes in range(1, examples + 1):
-        size = math.ceil(examples / passes)
-        if bank_nbytes(selection, tokens, size, bank_dtype, calls) <= nbytes:
-            return size
-    each = bank_nbytes(selection, tokens, 1, bank_dtype, calls)
-    raise ConfigurationError(
-        f"the memory for test gradients is {readable(nbytes)}, but those of one test example take "
-        f"{readable(each)}: raise attribution.memory, or attribute fewer parameters"
-    )
+    """What `bank_nbytes` says of all parameters, of one of them."""
+    parameter = selection.parameters[name]
+    itemsize = parameter.element_size()
+    merged = tokens * (calls or {}).get(name, 1)
+    if name in selection.tables:
+        rows, width = parameter.shape
+        of_token = width + (rows + width if name in selection.tied else 0)
+        return size * merged * of_token * itemsize
+    if parameter.dim() != 2:
+        return size * parameter.numel() * itemsize
+    shape = parameter.shape[0], parameter.shape[1]
+    form = cheaper_form(shape, merged, size)
+    is_written_out = form is Form.WRITTEN_OUT
+    kept = 2 if bank_dtype == "bfloat16" and is_written_out else itemsize
+    examples = padded_columns(size) if is_written_out else size
+    return examples * numbers_per_example(shape, merged, form) * kept
 
 
 def readable(nbytes: int) -> str:

@@ -9,18 +9,19 @@ from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.bank import Bank
-from sprachbund.gradients.batches import Batch, batch_size, slice_batch
+from sprachbund.gradients.batches import Batch, batch_size, examples_within
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Loss
 from sprachbund.gradients.memory import (
     BankDtype,
     bank_dtype_named,
-    examples_at_once,
+    bank_nbytes,
     free_nbytes,
     parse_nbytes,
     readable,
 )
 from sprachbund.gradients.parameters import ParameterFilter
+from sprachbund.gradients.passes import Portion, Sums, Work, portions_within
 from sprachbund.gradients.scoring import (
     BatchScores,
     fill_bank,
@@ -65,25 +66,32 @@ def pairwise_influence(
         the gradients of one test example do not fit the memory.
     """
     _check_similarity(similarity)
-    rows, norms, train_norms = [], [], []
+    tests = list(test)
     with GradientEngine(model, loss=loss, parameters=parameters) as engine:
         nbytes = free_nbytes(engine.device) if memory is None else parse_nbytes(memory)
-        for block in blocks_within(engine, list(test), nbytes, bank_dtype):
-            filled = fill_bank(engine, block, bank_dtype_named(bank_dtype))
-            scores = _pass(engine, filled.bank, train)
-            rows.append(torch.cat([score.dot_MB for score in scores], dim=1))
-            norms.append(filled.norm_M)
-            train_norms.append(torch.cat([score.norm_B for score in scores]))
+        portions = portions_of(engine, train, tests, nbytes, bank_dtype)
+        test_squares_M = torch.zeros(sum(map(batch_size, tests)), dtype=torch.float64)
+        sums, loss_N = None, torch.zeros(0)
+        for portion in portions:
+            with engine.narrowed(portion.parameters) as narrowed:
+                block = examples_within(tests, portion.tests)
+                filled = fill_bank(narrowed, block, bank_dtype_named(bank_dtype))
+                test_squares_M[portion.tests] += filled.norm_M.square()
+                scores = _joined(_pass(narrowed, filled.bank, train))
+                if sums is None:
+                    sums = Sums.zeros(len(test_squares_M), len(scores.loss_B))
+                    loss_N = scores.loss_B
+                elif not _are_same(loss_N, scores.loss_B):
+                    raise GradientError(
+                        "the training batches changed between passes: give a re-iterable that has the same order each "
+                        "time, such as a list"
+                    )
+                sums.add(portion, scores, portion.tests)
         dtype = engine.dtype
-    if not all(_same_order(train_norms[0], norm_N) for norm_N in train_norms[1:]):
-        raise GradientError(
-            "the training batches changed between passes: give a re-iterable that has the same order each time, "
-            "such as a list"
-        )
-    dot_MN = torch.cat(rows)
+    assert sums is not None
     if similarity == "dot":
-        return dot_MN.to(dtype)
-    return cosine(dot_MN, torch.cat(norms), train_norms[0]).to(dtype)
+        return sums.dot_MN.to(dtype)
+    return cosine(sums.dot_MN, test_squares_M.sqrt(), sums.squares_N.sqrt()).to(dtype)
 
 
 def mean_influence(
@@ -125,9 +133,17 @@ def mean_influence(
     return mean_GN.to(dtype)
 
 
-def _same_order(norm_N: Tensor, other_N: Tensor) -> bool:
-    """Whether two passes saw the same examples in the same order, by the norms of their gradients."""
-    return norm_N.shape == other_N.shape and torch.allclose(norm_N, other_N, rtol=1e-3)
+def _joined(scores: list[BatchScores]) -> BatchScores:
+    return BatchScores(
+        torch.cat([score.dot_MB for score in scores], dim=1),
+        torch.cat([score.norm_B for score in scores]),
+        torch.cat([score.loss_B for score in scores]),
+    )
+
+
+def _are_same(loss_N: Tensor, other_N: Tensor) -> bool:
+    """Whether two passes saw the same examples in the same order, by their losses."""
+    return loss_N.shape == other_N.shape and torch.allclose(loss_N, other_N, rtol=1e-3, atol=1e-5)
 
 
 def _check_similarity(similarity: str) -> None:
@@ -155,37 +171,31 @@ def _pass(engine: GradientEngine, bank: Bank, train: Iterable[Batch]) -> list[Ba
     return scores
 
 
-def blocks_within(
-    engine: GradientEngine, tests: list[Batch], nbytes: int, bank_dtype: BankDtype
-) -> list[list[Batch]]:
-    """The test batches, cut so that each block's gradients fit the memory, warning of several passes."""
+def portions_of(
+    engine: GradientEngine,
+    train: Iterable[Batch],
+    tests: list[Batch],
+    nbytes: int,
+    bank_dtype: BankDtype,
+) -> tuple[Portion, ...]:
+    """What each pass scores, so that its gradients fit the memory, warning of several passes."""
+    examples = sum(map(batch_size, tests))
     tokens = max(
         (value.shape[1] for batch in tests for value in batch.values() if value.dim() == 2),
         default=1,
     )
-    examples = sum(map(batch_size, tests))
     if not examples:
-        return [tests]
+        raise GradientError("there is no test batch (an iterator that was already consumed?)")
     calls = engine.calls(next(batch for batch in tests if batch_size(batch)))
-    size = examples_at_once(engine.selection, tokens, examples, nbytes, bank_dtype, calls)
-    if size >= examples:
-        return [tests]
-    blocks: list[list[Batch]] = [[]]
-    room = size
-    for batch in tests:
-        start = 0
-        while start < batch_size(batch):
-            if room == 0:
-                blocks.append([])
-                room = size
-            stop = min(start + room, batch_size(batch))
-            blocks[-1].append(slice_batch(batch, start, stop))
-            room -= stop - start
-            start = stop
-    warnings.warn(
-        f"the gradients of {examples} test examples do not fit {readable(nbytes)} at once: the training set is "
-        f"passed over {len(blocks)} times. Raise memory=, or compare with means (mean_influence)",
-        SprachbundWarning,
-        stacklevel=3,
-    )
-    return blocks
+    fits = bank_nbytes(engine.selection, tokens, examples, bank_dtype, calls) <= nbytes
+    train_examples = 0 if fits else sum(map(batch_size, train))  # for one pass it need not bear two
+    work = Work(train_examples, examples, tokens)
+    portions = portions_within(nbytes, engine.selection, work, bank_dtype, calls)
+    if len(portions) > 1:
+        warnings.warn(
+            f"the gradients of {examples} test examples do not fit {readable(nbytes)} at once: the training set is "
+            f"passed over {len(portions)} times. Raise memory=, or compare with means (mean_influence)",
+            SprachbundWarning,
+            stacklevel=3,
+        )
+    return portions
