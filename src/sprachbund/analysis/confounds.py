@@ -15,6 +15,7 @@ from sprachbund.analysis.interval_tests import with_p_values
 from sprachbund.analysis.labels import example_coords, language_codes
 from sprachbund.analysis.measures import chance, lift, top_shares, top_weights
 from sprachbund.analysis.properties import residual
+from sprachbund.analysis.remaining import remaining_intervals
 from sprachbund.analysis.seeds import combine_seeds, quiet_about_signs
 from sprachbund.analysis.tops import check_ks, part_in_top
 from sprachbund.errors import InfluenceError
@@ -151,8 +152,8 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     Returns: what `combine_seeds` returns, [control, test_language, train_language], and
     `remaining_percent`: (lift - 1) / (lift without control - 1), in percent: 100 if the control
     changes nothing, 0 if it explains all, negative if it reverses the effect, above 100 if it hid some of it. NaN
-    where the interval of the lift without control contains 1: there is no effect to explain. It has no interval, and
-    says little where that lift is near 1: then go by `change`. The lift
+    where the interval of the lift without control contains 1: there is no effect to explain. `remaining_low` and
+    `remaining_high` are its interval (`remaining_intervals`); NaN where the data set no limit. The lift
     without control is that of the control which `compared_with` names. `change`, `change_low` and `change_high`: the
     lift after the control less that without, paired by test example and run, with the interval of the difference;
     without one where the control changes too few test examples. `change_signs_agree` is false where one run rises and
@@ -178,16 +179,28 @@ def remaining_lift(lifts: Mapping[int, xr.DataArray]) -> xr.Dataset:
     plain = found.sel(control=compared_with).assign_coords(control=found["control"].values)
     certain = (plain["low"] > _LEVEL_OF_CHANCE) | (plain["high"] < _LEVEL_OF_CHANCE)
     excess = (plain["mean"] - _LEVEL_OF_CHANCE).where(certain)
-    remaining = 100.0 * (found["mean"] - _LEVEL_OF_CHANCE) / excess
-    return found.assign(remaining_percent=remaining.transpose(*found["mean"].dims)).assign_coords(
-        compared_with=("control", compared_with)
+    remaining = ((found["mean"] - _LEVEL_OF_CHANCE) / excess).transpose(*found["mean"].dims)
+    limits = remaining_intervals(
+        {seed: lift - _LEVEL_OF_CHANCE for seed, lift in lifts.items()},
+        {seed: _plain(lift) - _LEVEL_OF_CHANCE for seed, lift in lifts.items()},
+        remaining,
     )
+    return found.assign(
+        remaining_percent=100.0 * remaining,
+        remaining_low=100.0 * limits["low"],
+        remaining_high=100.0 * limits["high"],
+    ).assign_coords(compared_with=("control", compared_with))
+
+
+def _plain(lifts: xr.DataArray) -> xr.DataArray:
+    """For each control the lift that it is compared with."""
+    plain = lifts.sel(control=lifts["compared_with"].values)
+    return lifts.copy(data=plain.transpose(*lifts.dims).values)
 
 
 def _less_plain(lifts: xr.DataArray) -> xr.DataArray:
     """Each control's lift less that which it is compared with."""
-    plain = lifts.sel(control=lifts["compared_with"].values)
-    return lifts.copy(data=lifts.values - plain.transpose(*lifts.dims).values)
+    return lifts.copy(data=lifts.values - _plain(lifts).values)
 
 
 def _all_controlled(

@@ -117,15 +117,16 @@ def confounds_tables(runs: Runs, k: int, given: Given, parts: Decompositions) ->
     found = answers.confounds(runs, k, given=given, decompositions=parts)
     what = (
         f"Lift of each training language in the top {k} proponents after each control; its change; what remains of "
-        "the lift's distance from 1, percent, which says little where that was small"
+        "the lift's distance from 1, percent, where that was shown"
     )
     change = ("change", "change_low", "change_high")
     p_and_q = ("change_signs_agree", "change_p_value", "change_q_value")
-    columns = (*ESTIMATE, *change, *p_and_q, "remaining_percent", "compared_with", *COUNTS)
+    remaining = ("remaining_percent", "remaining_low", "remaining_high")
+    columns = (*ESTIMATE, *change, *p_and_q, *remaining, "compared_with", *COUNTS)
     cells = {
         "lift": MEAN_2["mean"],
         "change": Cell(*change, 2, "change_q_value"),
-        "remains": Cell("remaining_percent"),
+        "remains": Cell(*remaining),
     }
     return [
         Table(
