@@ -70,6 +70,8 @@ class GradientEngine:
         self._proven_alone: set[str] = set()  # on copies of one example: enough for batches of one
         self._is_proven = self._is_proven_on_several = self._is_proven_on_padding = False
         self._by_autograd: set[str] = set()
+        # What counts as rounding is measured by the gradient with respect to these.
+        self._whole = self.selection.parameters
         self._stack = ExitStack()
 
     def __enter__(self) -> "GradientEngine":
@@ -95,7 +97,7 @@ class GradientEngine:
     def narrowed(self, names: Set[str]) -> Iterator["GradientEngine"]:
         """In place of this engine, which rests inside, one that attributes these of its parameters alone.
 
-        It proves itself anew; for all parameters it is this one.
+        It proves itself anew, by the measure of the whole gradient; for all parameters it is this one.
         """
         if names == self.selection.parameters.keys():
             yield self
@@ -103,10 +105,10 @@ class GradientEngine:
         self._capture.__exit__(None, None, None)
         loss = None if self._default_loss else self._loss
         try:
-            with GradientEngine(
-                self._model, loss=loss, parameters=lambda name: name in names
-            ) as engine:
-                yield engine
+            narrowed = GradientEngine(self._model, loss=loss, parameters=lambda name: name in names)
+            narrowed._whole = self._whole
+            with narrowed:
+                yield narrowed
         finally:
             self._install()
 
@@ -162,10 +164,10 @@ class GradientEngine:
 
     def _install(self) -> None:
         rest = self._parameters(self.selection.parameters.keys() - self._by_autograd)
-        sites = find_sites(self._model, rest)
-        hooked = {name for site in sites for name in site.names.values()}
+        self._sites = find_sites(self._model, rest)
+        hooked = {name for site in self._sites for name in site.names.values()}
         self._by_autograd |= rest.keys() - hooked
-        self._capture = Capture(self._model, sites)
+        self._capture = Capture(self._model, self._sites)
         self._capture.__enter__()
 
     def _parameters(self, names: Iterable[str]) -> dict[str, nn.Parameter]:
@@ -217,7 +219,9 @@ class GradientEngine:
             prove_own_loss(self._model, self._loss, batch)
         wrong = self._disagreeing(batch, proven) | self._capture.misshapen
         if wrong:
-            self._by_autograd |= wrong
+            # With a module's weight its bias is misread too, though it may be too small for these examples to show.
+            modules = [set(site.names.values()) for site in self._sites]
+            self._by_autograd |= wrong.union(*(names for names in modules if names & wrong))
             self._capture.__exit__(None, None, None)
             self._install()
             still = self._disagreeing(batch, proven) | self._capture.misshapen
@@ -235,9 +239,9 @@ class GradientEngine:
     def _disagreeing(self, batch: Batch, proven: set[str]) -> set[str]:
         """Names of the captured parameters whose gradients do not add up to autograd's; the others are noted."""
         weight_B = random_weights(batch_size(batch), self.device)
-        captured = self._parameters(self.selection.parameters.keys() - self._by_autograd)
-        expected = gradient_of_sum(self._checked_loss, batch, captured, weight_B)
-        comparison = Comparison(expected, weight_B, precision_of(self._model))
+        expected = gradient_of_sum(self._checked_loss, batch, self._whole, weight_B)
+        captured = self.selection.parameters.keys() - self._by_autograd
+        comparison = Comparison(expected, captured, weight_B, precision_of(self._model))
         del expected
         self._capture.passing(batch, comparison.take_away, lambda: self._checked_loss(batch), {})
         comparison.finish()

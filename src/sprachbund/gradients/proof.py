@@ -1,6 +1,6 @@
 """The engine's proof on a real batch: gradients against autograd, losses against the same example alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import torch
 from torch import Tensor, nn
@@ -77,18 +77,23 @@ def _chosen(batch: Batch, positions: list[int]) -> dict[str, Tensor]:
 class Comparison:
     """What is left of autograd's gradients of a weighted sum of losses when the per-example ones are taken away.
 
-    The error is measured against the parameter's own norm, but not below a thousandth of the whole gradient's:
-    attention key biases, for one, have zero gradient in theory and rounding noise of the other activations in practice.
-    What may pass so, in float32, is a millionth of the gradient, and moves no score by more than that.
+    The error is measured against the parameter's own norm, but not below a thousandth of the whole gradient's (that of
+    other passes, and of what is differentiated otherwise, included): attention key biases, for one, have zero gradient
+    in theory and rounding noise of the other activations in practice. What may pass so, in float32, is a millionth of
+    the gradient, and moves no score by more than that.
     """
 
     def __init__(
-        self, expected: dict[str, Tensor], weight_B: Tensor, precision: torch.dtype
+        self,
+        whole: dict[str, Tensor],
+        compared: Set[str],
+        weight_B: Tensor,
+        precision: torch.dtype,
     ) -> None:
         self._tolerance = _RELATIVE_TOLERANCE.get(precision, _COARSE_TOLERANCE)
-        self._left = expected
+        self._left = {name: whole[name] for name in compared}
         self._weight_B = weight_B
-        self._norm = {name: _norm(value) for name, value in expected.items()}
+        self._norm = {name: _norm(value) for name, value in whole.items()}
         self._floor = 1e-3 * sum(norm**2 for norm in self._norm.values()) ** 0.5
         self.found: set[str] = set()
         self.wrong: set[str] = set()
