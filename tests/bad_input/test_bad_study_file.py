@@ -84,9 +84,9 @@ MISTAKES = [
         ("study.yaml: attribution.memory", "16GX", "16GiB"),
     ),
     Mistake(
-        "less memory than one example takes",
+        "less memory than one example takes for one parameter",
         keys(attribution={"memory": "1KB"}),
-        ("1 KiB", "those of one test example take", "raise attribution.memory"),
+        ("1 KiB", "those of one test example for one parameter take", "raise attribution.memory"),
     ),
     Mistake(
         "a language listed twice",

@@ -57,15 +57,16 @@ def test_passes_by_part_of_the_parameters_add_up_in_every_architecture(name):
     assert oracle.relative_error(found, whole.double()) < 1e-10
 
 
-@pytest.mark.parametrize("part", [0.7, 0.1])
-def test_a_pass_of_small_gradients_is_proven_by_the_measure_of_the_whole(part):
+def test_a_pass_of_small_gradients_is_proven_by_the_measure_of_the_whole():
     """Longformer's key biases have rounding noise for a gradient, which nothing in their own pass exceeds by much."""
     model = ARCHITECTURES["longformer"].model(torch.float32)
-    train, test = [collate(TRAIN, "longformer")], [collate(TEST, "longformer")]
+    train, test = (
+        [collate(rows[:4], "longformer"), collate(rows[4:], "longformer")] for rows in (TRAIN, TEST)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SprachbundWarning)
         whole = pairwise_influence(model, train, test, "cosine")
-        room = str(room_for(model, len(TEST), part))
+        room = str(room_for(model, len(TEST), 0.5))
         found = pairwise_influence(model, train, test, "cosine", memory=room)
     assert oracle.relative_error(found, whole.double()) < 1e-5
 

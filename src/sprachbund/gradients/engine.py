@@ -164,10 +164,10 @@ class GradientEngine:
 
     def _install(self) -> None:
         rest = self._parameters(self.selection.parameters.keys() - self._by_autograd)
-        self._sites = find_sites(self._model, rest)
-        hooked = {name for site in self._sites for name in site.names.values()}
+        sites = find_sites(self._model, rest)
+        hooked = {name for site in sites for name in site.names.values()}
         self._by_autograd |= rest.keys() - hooked
-        self._capture = Capture(self._model, self._sites)
+        self._capture = Capture(self._model, sites)
         self._capture.__enter__()
 
     def _parameters(self, names: Iterable[str]) -> dict[str, nn.Parameter]:
@@ -219,9 +219,7 @@ class GradientEngine:
             prove_own_loss(self._model, self._loss, batch)
         wrong = self._disagreeing(batch, proven) | self._capture.misshapen
         if wrong:
-            # With a module's weight its bias is misread too, though it may be too small for these examples to show.
-            modules = [set(site.names.values()) for site in self._sites]
-            self._by_autograd |= wrong.union(*(names for names in modules if names & wrong))
+            self._by_autograd |= wrong
             self._capture.__exit__(None, None, None)
             self._install()
             still = self._disagreeing(batch, proven) | self._capture.misshapen
