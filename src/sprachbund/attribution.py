@@ -213,12 +213,14 @@ def _score_checkpoint(
                 test_loss_M[order] = filled.loss_M
                 for shard in pending:
                     scores = _score_shard(narrowed, filled.bank, texts, shard)
-                    total = sums.setdefault(shard, Sums.zeros(n_test, len(scores.norm_B)))
-                    total.add(portion, scores, order)
+                    if shard not in sums:
+                        sums[shard] = Sums.zeros(n_test, len(scores.norm_B))
+                    sums[shard].add(portion, scores, order)
                     if portion is portions[-1]:
-                        del sums[shard]
+                        total = sums.pop(shard)
                         _write(writer, shard, total, test_squares_M, scores.loss_B, method)
                         watch.add(shard.stop - shard.start)
+                del filled  # its memory is the next pass's
     if writer.test_pending(position):
         prediction, probability = _predictions(model, texts)
         writer.write_test(

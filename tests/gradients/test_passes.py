@@ -1,6 +1,8 @@
 """Several passes over the training set: by part of the parameters, or of the test examples, or of both."""
 
+import gc
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ import builders
 import oracle
 from architectures import ARCHITECTURES, collate
 from sprachbund.errors import ConfigurationError, GradientError, SprachbundWarning
+from sprachbund.gradients import pairwise
+from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import bank_nbytes, parameter_nbytes
 from sprachbund.gradients.pairwise import pairwise_influence
@@ -179,3 +183,85 @@ def test_the_number_of_passes_is_said_with_what_each_has():
         "4 passes at each checkpoint, each for a part of the test examples and the parameters"
         in passes_in_words(both)
     )
+
+
+class Encoder(torch.nn.Module):
+    """PyTorch's own encoder, which has a fast path for what requires no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(builders.VOCABULARY, 8)
+        layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = torch.nn.TransformerEncoder(layer, 2)
+        self.head = torch.nn.Linear(8, builders.LABELS)
+
+    def forward(self, input_ids, attention_mask, **_labels):
+        hidden = self.encoder(self.embedding(input_ids), src_key_padding_mask=attention_mask == 0)
+        return self.head(hidden[:, 0])
+
+
+def cross_entropy(model, batch):
+    logits = model(**batch)
+    return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="none")
+
+
+def of_encoder(**options) -> torch.Tensor:
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 4)
+    model = Encoder().double()
+    return pairwise_influence(model, train, test, "dot", cross_entropy, **options)
+
+
+def test_pytorchs_own_encoder_takes_no_fast_path_where_nothing_below_has_a_gradient():
+    is_enabled = torch.backends.mha.get_fastpath_enabled()
+    by_parts = of_encoder(parameters=lambda name: name.startswith("head"))
+    by_parts = by_parts + of_encoder(parameters=lambda name: not name.startswith("head"))
+    room = str(room_for(Encoder().double(), len(TEST), 0.5))
+    with pytest.warns(SprachbundWarning, match="passed over"):
+        found = of_encoder(memory=room)
+    whole = of_encoder()
+    assert oracle.relative_error(found, whole) < 1e-10
+    assert oracle.relative_error(by_parts, whole) < 1e-10
+    assert torch.backends.mha.get_fastpath_enabled() == is_enabled
+
+
+def test_a_changed_order_is_found_out_though_all_losses_are_as_good_as_zero():
+    model = builders.xlm_roberta()
+    with torch.no_grad():
+        model.classifier.out_proj.bias[0] += 14
+    rows = [row | {"labels": torch.tensor(0)} for row in TRAIN]
+    room = str(room_for(model, len(TEST), 0.5))
+
+    class Shuffled:
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return iter(builders.batches(rows if self.passes % 2 else rows[::-1], 4))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SprachbundWarning)
+        with pytest.raises(GradientError, match="changed between passes"):
+            pairwise_influence(model, Shuffled(), builders.batches(TEST, 4), memory=room)
+
+
+def test_there_is_one_bank_at_a_time(monkeypatch):
+    """Else several passes would take twice the memory that they were to fit."""
+    alive: list[int] = []
+    banks: weakref.WeakSet[Bank] = weakref.WeakSet()
+    filling = pairwise.fill_bank
+
+    def watched(*args):
+        gc.collect()
+        alive.append(len(banks))
+        filled = filling(*args)
+        banks.add(filled.bank)
+        return filled
+
+    monkeypatch.setattr(pairwise, "fill_bank", watched)
+    model = builders.xlm_roberta()
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 4)
+    with pytest.warns(SprachbundWarning, match="passed over"):
+        pairwise_influence(model, train, test, memory=str(room_for(model, len(TEST), 0.3)))
+    assert len(alive) > 2
+    assert set(alive) == {0}

@@ -77,8 +77,8 @@ def take_apart(
 ) -> None:
     """Compute what is missing of a checkpoint: products with the mean gradients, then with test gradients by group.
 
-    Raises: GradientError if a score would be wrong; ConfigurationError if the gradients of one test example do not fit
-        the memory; StudyError if the disk refuses.
+    Raises: GradientError if a score would be wrong; ConfigurationError if the gradients of one test example for
+        one parameter do not fit the memory; StudyError if the disk refuses.
     """
     texts = examples.texts
     model = load_checkpoint(checkpoint.path, texts.train.labels, texts.max_length)
@@ -103,6 +103,7 @@ def take_apart(
                 for shard in pending:
                     save(pieces.scores(step, number, shard), _shard(narrowed, bank, texts, shard))
                     watch.reach(before + (number * n_train + shard.stop) // len(portions))
+                del bank  # its memory is the next pass's
     passes = [
         PassLayout([i for positions, _ in batches for i in positions], portion.is_of_first_block)
         for portion, batches in zip(portions, packed, strict=True)

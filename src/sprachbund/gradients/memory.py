@@ -34,7 +34,7 @@ def parse_nbytes(text: str) -> int:
 def share_of_machine_nbytes() -> int:
     """Five eighths of the GPU's memory, or half of the machine's without one.
 
-    Not of what is free: a resumed run must cut the test examples as it did before. A GPU holds nothing else.
+    Not of what is free: a resumed run must cut the bank as it did before. A GPU holds nothing else.
     """
     if torch.cuda.is_available():
         return int(torch.cuda.get_device_properties(0).total_memory) * 5 // 8

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 _VANISHING = 1e-17  # the square of a smaller number is none in float32
@@ -13,16 +14,21 @@ _VANISHING = 1e-17  # the square of a smaller number is none in float32
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Dropout off, batch statistics fixed, nothing cached for tokens to come; each module's own mode comes back.
 
-    A cache that a module writes into would hold the first run's tokens when a rule runs the module again.
+    A cache that a module writes into would hold the first run's tokens when a rule runs the module again. PyTorch's
+    fast path of `nn.TransformerEncoder`, which it takes where nothing below requires a gradient, packs the tokens into
+    nested tensors, of which no gradient comes by example.
     """
     modes = [(module, module.training) for module in model.modules()]
     caching = _configurations_that_cache(model)
+    takes_fast_path = torch.backends.mha.get_fastpath_enabled()
     model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
     for configuration in caching:
         configuration.use_cache = False
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(takes_fast_path)
         for module, training in modes:
             module.training = training
         for configuration in caching:

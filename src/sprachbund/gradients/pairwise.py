@@ -1,7 +1,8 @@
 """Scores of every training example for every test example, or for means of them: the engine as a function."""
 
+import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -52,7 +53,8 @@ def pairwise_influence(
 
     Args:
         model: any transformer (or other module) whose loss of an example does not depend on its batch.
-        train, test: re-iterables of collated batches, dicts of tensors with `labels`.
+        train, test: re-iterables of collated batches, dicts of tensors with `labels`. Of several passes (`memory`) one
+            more only counts the training examples.
         similarity: "dot" or "cosine".
         loss: (model, batch) -> losses [B]; by default the model's own task loss of each example.
         parameters: keeps the parameters whose name it is true for; by default all trainable ones.
@@ -63,7 +65,7 @@ def pairwise_influence(
     Returns: [n_test, n_train] in the order of the batches, in the model's floating type. The model is left as it
         was found: mode, requires_grad, gradients, hooks.
     Raises: GradientError if no parameter is left, a loss is not finite or depends on the batch; ConfigurationError if
-        the gradients of one test example do not fit the memory.
+        the gradients of one test example for one parameter do not fit the memory.
     """
     _check_similarity(similarity)
     tests = list(test)
@@ -71,17 +73,19 @@ def pairwise_influence(
         nbytes = free_nbytes(engine.device) if memory is None else parse_nbytes(memory)
         portions = portions_of(engine, train, tests, nbytes, bank_dtype)
         test_squares_M = torch.zeros(sum(map(batch_size, tests)), dtype=torch.float64)
-        sums, loss_N = None, torch.zeros(0)
+        sums, seen = None, b""
         for portion in portions:
             with engine.narrowed(portion.parameters) as narrowed:
                 block = examples_within(tests, portion.tests)
                 filled = fill_bank(narrowed, block, bank_dtype_named(bank_dtype))
                 test_squares_M[portion.tests] += filled.norm_M.square()
-                scores = _joined(_pass(narrowed, filled.bank, train))
+                digest = hashlib.sha256()
+                scores = _joined(_pass(narrowed, filled.bank, _noted(train, digest)))
+                del filled  # its memory is the next pass's
                 if sums is None:
                     sums = Sums.zeros(len(test_squares_M), len(scores.loss_B))
-                    loss_N = scores.loss_B
-                elif not _are_same(loss_N, scores.loss_B):
+                    seen = digest.digest()
+                elif digest.digest() != seen:
                     raise GradientError(
                         "the training batches changed between passes: give a re-iterable that has the same order each "
                         "time, such as a list"
@@ -141,9 +145,14 @@ def _joined(scores: list[BatchScores]) -> BatchScores:
     )
 
 
-def _are_same(loss_N: Tensor, other_N: Tensor) -> bool:
-    """Whether two passes saw the same examples in the same order, by their losses."""
-    return loss_N.shape == other_N.shape and torch.allclose(loss_N, other_N, rtol=1e-3, atol=1e-5)
+def _noted(batches: Iterable[Batch], digest: "hashlib._Hash") -> Iterator[Batch]:
+    """The batches, their content added to the digest: whether two passes saw the same, in the same order."""
+    for batch in batches:
+        for name, value in batch.items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            data = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(data.numpy().tobytes())
+        yield batch
 
 
 def _check_similarity(similarity: str) -> None:
