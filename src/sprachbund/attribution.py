@@ -257,9 +257,8 @@ def portions_that_fit(
     """What each pass scores; positions of test examples are those in `texts.shortest_first`."""
     _, batch = next(texts.batcher(texts.test_rows[:1]))
     work = Work(len(texts.train), len(texts.test), texts.longest_test)
-    return portions_within(
-        *(config.memory_nbytes, engine.selection, work, config.bank_dtype), engine.calls(batch)
-    )
+    calls = engine.calls(batch)
+    return portions_within(config.memory_nbytes, engine.selection, work, config.bank_dtype, calls)
 
 
 def _bank(

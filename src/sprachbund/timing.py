@@ -50,8 +50,13 @@ def measure(study: Study) -> Measured:
     attribution = config.attribution
     batcher = Batcher(tokenizer, attribution.tokens_per_batch, attribution.batch_size)
     texts = Texts(
-        *(data.train, data.test, train_rows, test_rows, tokenizer, batcher),
-        config.model.max_length,
+        train=data.train,
+        test=data.test,
+        train_rows=train_rows,
+        test_rows=test_rows,
+        tokenizer=tokenizer,
+        batcher=batcher,
+        max_length=config.model.max_length,
     )
     with GradientEngine(model) as engine:
         portions = portions_that_fit(engine, texts, attribution)

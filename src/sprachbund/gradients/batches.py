@@ -1,12 +1,19 @@
-"""Collated batches: how many examples one has, some of them, one of them without its padding."""
+"""Collated batches: how many examples one has, some of them, one of them without its padding, the same ones again."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError
 
 Batch = Mapping[str, Tensor]
+
+_CHANGED = (
+    "the training batches changed between passes: give a re-iterable that has the same order "
+    "each time, such as a list"
+)
 
 
 def batch_size(batch: Batch) -> int:
@@ -41,6 +48,41 @@ def examples_within(batches: Iterable[Batch], wanted: slice) -> Iterator[dict[st
         if start < stop:
             yield slice_batch(batch, start - begin, stop - begin)
         begin = end
+
+
+class RepeatedBatches:
+    """Training batches to pass over several times, compared by their content: scores add up for the same ones alone.
+
+    Raises: GradientError, while they are passed over, if there are none or they are not those of the first time.
+    """
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = batches
+        self._first: list[bytes] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        seen: list[bytes] = []
+        for batch in self._batches:
+            seen.append(_digest(batch))
+            if self._first is not None and seen[-1:] != self._first[len(seen) - 1 : len(seen)]:
+                raise GradientError(_CHANGED)
+            yield batch
+        if not seen:
+            raise GradientError(
+                "there is no training batch (an iterator that was already consumed?)"
+            )
+        if self._first is not None and len(seen) < len(self._first):
+            raise GradientError(_CHANGED)
+        self._first = seen
+
+
+def _digest(batch: Batch) -> bytes:
+    digest = hashlib.sha256()
+    for name, value in batch.items():
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        data = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(data.numpy().tobytes())
+    return digest.digest()
 
 
 def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Tensor]:

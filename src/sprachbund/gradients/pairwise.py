@@ -1,16 +1,14 @@
 """Scores of every training example for every test example, or for means of them: the engine as a function."""
 
-import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
-from sprachbund.gradients.bank import Bank
-from sprachbund.gradients.batches import Batch, batch_size, examples_within
+from sprachbund.gradients.batches import Batch, RepeatedBatches, batch_size, examples_within
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Loss
 from sprachbund.gradients.memory import (
@@ -23,13 +21,7 @@ from sprachbund.gradients.memory import (
 )
 from sprachbund.gradients.parameters import ParameterFilter
 from sprachbund.gradients.passes import Portion, Sums, Work, portions_within
-from sprachbund.gradients.scoring import (
-    BatchScores,
-    fill_bank,
-    fill_means,
-    score_batch,
-    squared_norms,
-)
+from sprachbund.gradients.scoring import fill_bank, fill_means, score_batch, squared_norms
 from sprachbund.gradients.similarity import cosine
 
 Similarity = Literal["dot", "cosine"]
@@ -71,31 +63,30 @@ def pairwise_influence(
     tests = list(test)
     with GradientEngine(model, loss=loss, parameters=parameters) as engine:
         nbytes = free_nbytes(engine.device) if memory is None else parse_nbytes(memory)
-        portions = portions_of(engine, train, tests, nbytes, bank_dtype)
+        batches = RepeatedBatches(train)
+        portions = portions_of(engine, batches, tests, nbytes, bank_dtype)
         test_squares_M = torch.zeros(sum(map(batch_size, tests)), dtype=torch.float64)
-        sums, seen = None, b""
+        sums: list[Sums] = []  # of each training batch
         for portion in portions:
             with engine.narrowed(portion.parameters) as narrowed:
                 block = examples_within(tests, portion.tests)
                 filled = fill_bank(narrowed, block, bank_dtype_named(bank_dtype))
                 test_squares_M[portion.tests] += filled.norm_M.square()
-                digest = hashlib.sha256()
-                scores = _joined(_pass(narrowed, filled.bank, _noted(train, digest)))
+                for number, batch in enumerate(batches):
+                    if portion is portions[0]:
+                        sums.append(Sums.zeros(len(test_squares_M), batch_size(batch)))
+                    scores = score_batch(narrowed, filled.bank, batch)
+                    sums[number].add(portion, scores, portion.tests)
                 del filled  # its memory is the next pass's
-                if sums is None:
-                    sums = Sums.zeros(len(test_squares_M), len(scores.loss_B))
-                    seen = digest.digest()
-                elif digest.digest() != seen:
-                    raise GradientError(
-                        "the training batches changed between passes: give a re-iterable that has the same order each "
-                        "time, such as a list"
-                    )
-                sums.add(portion, scores, portion.tests)
         dtype = engine.dtype
-    assert sums is not None
-    if similarity == "dot":
-        return sums.dot_MN.to(dtype)
-    return cosine(sums.dot_MN, test_squares_M.sqrt(), sums.squares_N.sqrt()).to(dtype)
+    norm_M = test_squares_M.sqrt()
+    influence = [
+        total.dot_MN
+        if similarity == "dot"
+        else cosine(total.dot_MN, norm_M, total.squares_N.sqrt())
+        for total in sums
+    ]
+    return torch.cat([part_MB.to(dtype) for part_MB in influence], dim=1)
 
 
 def mean_influence(
@@ -128,31 +119,14 @@ def mean_influence(
         if similarity == "cosine":
             norm_M = torch.cat([squared_norms(engine, batch) for batch in tests]).sqrt()
             weight_M = torch.where(norm_M > 0, weight_M / norm_M.clamp_min(1e-300), 0.0)
-        scores = _pass(engine, fill_means(engine, tests, group_M, weight_M), train)
+        bank = fill_means(engine, tests, group_M, weight_M)
+        scores = [score_batch(engine, bank, batch) for batch in RepeatedBatches(train)]
         dtype = engine.dtype
     mean_GN = torch.cat([score.dot_MB for score in scores], dim=1)
     if similarity == "cosine":
         norm_N = torch.cat([score.norm_B for score in scores])
         mean_GN = torch.where(norm_N > 0, mean_GN / norm_N.clamp_min(1e-300), 0.0)
     return mean_GN.to(dtype)
-
-
-def _joined(scores: list[BatchScores]) -> BatchScores:
-    return BatchScores(
-        torch.cat([score.dot_MB for score in scores], dim=1),
-        torch.cat([score.norm_B for score in scores]),
-        torch.cat([score.loss_B for score in scores]),
-    )
-
-
-def _noted(batches: Iterable[Batch], digest: "hashlib._Hash") -> Iterator[Batch]:
-    """The batches, their content added to the digest: whether two passes saw the same, in the same order."""
-    for batch in batches:
-        for name, value in batch.items():
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            data = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-            digest.update(data.numpy().tobytes())
-        yield batch
 
 
 def _check_similarity(similarity: str) -> None:
@@ -171,13 +145,6 @@ def _checked_groups(groups: Sequence[int], tests: int) -> Tensor:
             "groups must be numbered from 0 without gaps: a group without examples has no mean"
         )
     return group_M
-
-
-def _pass(engine: GradientEngine, bank: Bank, train: Iterable[Batch]) -> list[BatchScores]:
-    scores = [score_batch(engine, bank, batch) for batch in train]
-    if not scores:
-        raise GradientError("there is no training batch (an iterator that was already consumed?)")
-    return scores
 
 
 def portions_of(
