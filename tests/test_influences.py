@@ -127,5 +127,22 @@ def test_what_does_not_belong_together_is_refused() -> None:
     tracin = in_memory(scores(3, 12, 60), TRAIN, TEST, method="tracin")
     with pytest.raises(InfluenceError, match=r"tracin-cosine \(seed 3\), tracin \(seed 4\)"):
         Influences({3: RUNS[3], 4: tracin})
+    with pytest.raises(InfluenceError, match=r"60 examples in train and 48\. Compare studies with"):
+        Influences({3: RUNS[3], 4: run(4, 48)})
+    for changed in (
+        {"train_language": ("train", ["de", *TRAIN[1:]])},
+        {"test_item": ("test", ["other", *[""] * 11])},
+        {"train_label": ("train", ["other", *RUNS[7].dataset["train_label"].values[1:]])},
+    ):
+        other = Influence(RUNS[7].dataset.assign_coords(changed))
+        (name,) = changed
+        with pytest.raises(InfluenceError, match=rf"seeds 3 and 7 .* {name} .* \(example 1\)"):
+            Influences({3: RUNS[3], 7: other})
+
+
+def test_a_k_that_is_no_whole_number_is_refused() -> None:
+    for k in ((5, 10), 5.0, "5"):
+        with pytest.raises(InfluenceError, match=r"expected one whole number"):
+            RUNS[3].share(k=k)  # type: ignore[arg-type]
     with pytest.raises(InfluenceError, match="one decomposition is given for the runs of seeds 3"):
         ALL.confounds(10, decomposition=object())  # type: ignore[arg-type]

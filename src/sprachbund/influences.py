@@ -12,6 +12,7 @@ from sprachbund.errors import InfluenceError, SprachbundWarning
 from sprachbund.influence import Influence
 from sprachbund.questions import Questions, Sign
 
+_COLUMNS = ("", "_language", "_item", "_group", "_label")  # of the examples; "" is their id
 _NAME = re.compile(r"seed-(\d+)\.zarr")
 
 
@@ -24,7 +25,10 @@ class Influences(Questions):
     """
 
     def __init__(self, runs: Mapping[int, Influence]) -> None:
-        """Take runs by seed. Raises: InfluenceError if there is none, or they are of several methods."""
+        """Take runs by seed.
+
+        Raises: InfluenceError if there is none, or they are of several methods or of other examples.
+        """
         if not runs:
             raise InfluenceError("there is no influence result: expected one for each seed")
         methods = {run.method: seed for seed, run in runs.items()}
@@ -32,6 +36,7 @@ class Influences(Questions):
             named = ", ".join(f"{method} (seed {seed})" for method, seed in methods.items())
             raise InfluenceError(f"runs of several methods cannot be averaged: {named}")
         self.runs = dict(sorted(runs.items()))
+        _check_same_examples(self.runs)
 
     @classmethod
     def open(cls, folder: str | Path | Iterable[str | Path]) -> Self:
@@ -86,6 +91,25 @@ class Influences(Questions):
         return overlap.overlap_over_seeds(
             {seed: overlap.overlap(self.runs[seed], other.runs[seed], k, sign) for seed in shared}
         )
+
+
+def _check_same_examples(runs: Mapping[int, Influence]) -> None:
+    """Chance, items and labels are taken from one run for all: they must be the same in each."""
+    (seed, first), *others = runs.items()
+    for other_seed, other in others:
+        for name in (f"{dim}{column}" for dim in ("train", "test") for column in _COLUMNS):
+            one, two = (run.dataset[name].values.tolist() for run in (first, other))
+            if one == two:
+                continue
+            if len(one) != len(two):
+                differing = f"{len(one):,} examples in {name} and {len(two):,}"
+            else:
+                at = next(i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b)
+                differing = f"{name} {one[at]!r} and {two[at]!r} (example {at + 1})"
+            raise InfluenceError(
+                f"seeds {seed} and {other_seed} are not runs on the same examples: {differing}. Compare "
+                "studies with `overlap`"
+            )
 
 
 def _opened(paths: Iterable[Path]) -> dict[int, Influence]:

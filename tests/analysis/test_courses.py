@@ -42,3 +42,12 @@ def test_a_change_needs_two_checkpoints_and_an_own_language() -> None:
     for run in (one, korean):
         with pytest.raises(InfluenceError, match="needs two checkpoints and a test language"):
             courses.own_share_change({0: run}, (2,))
+
+
+def test_where_no_share_can_change_there_is_no_interval() -> None:
+    """With one training language all proponents are in it, whatever the scores."""
+    values = np.random.default_rng(3).normal(size=(3, 4, 8))
+    found = courses.own_share_change({0: in_memory(values, ["en"] * 8, ["en"] * 4)}, (2,))
+    assert (found["mean"] == 0).all()
+    for name in ("low", "high", "p_value", "q_value"):
+        assert found[name].isnull().all(), name

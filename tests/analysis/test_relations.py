@@ -148,6 +148,9 @@ def test_what_cannot_be_tested_says_why() -> None:
     gap = between.where((between["language"] != "en") | (between["other_language"] != "de"))
     with pytest.raises(InfluenceError, match="the distance between en and de is not known"):
         mantel(influence, gap)
+    uneven = between + xr.zeros_like(between).where(between["language"] != "fr", 1.0)
+    with pytest.raises(InfluenceError, match="from en to fr is 2, back 3; expected the same"):
+        mantel(influence, uneven)
     one_of_each = matrix(np.ones((1, 2)) * [1, 2], ["ko"], ["en", "de"])
     with pytest.raises(InfluenceError, match="at least three"):
         mantel(one_of_each, between)

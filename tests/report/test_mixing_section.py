@@ -18,9 +18,10 @@ TAGS = ("en", "de", "ko")
 
 
 def estimates(rows: list[dict[str, object]], reach: float = 1.0) -> pd.DataFrame:
-    """Rows with a mean, certain to `reach`."""
+    """Rows with a mean, certain to `reach`, that differ from 0 where they are greater than that."""
     frame = pd.DataFrame(rows)
-    return frame.assign(low=frame["mean"] - reach, high=frame["mean"] + reach)
+    q_value = np.where(frame["mean"].abs() > reach, 0.01, 0.5)
+    return frame.assign(low=frame["mean"] - reach, high=frame["mean"] + reach, q_value=q_value)
 
 
 def accuracy() -> pd.DataFrame:

@@ -21,6 +21,7 @@ from sprachbund.report.sections.relations import relations
 from sprachbund.report.sections.seeds import seeds
 from sprachbund.report.sections.sharing import sharing
 from sprachbund.report.sections.zero_shot import zero_shot
+from sprachbund.report.tables import Table
 from synthetic_influence import in_memory
 
 N = 12  # training and test examples in each language
@@ -220,7 +221,12 @@ def confounds(none: tuple[float, float], controlled: tuple[float, float]) -> pd.
         100 * (row["mean"] - 1) / (plain - 1) if abs(plain - 1) > 0.1 else np.nan
         for row, plain in zip(rows, none * 2, strict=True)
     ]
-    return frame
+    frame["change"] = frame["mean"] - [*none, *none]
+    return frame.assign(
+        remaining_low=frame["remaining_percent"] - 10,
+        remaining_high=frame["remaining_percent"] + 10,
+        change_q_value=np.where(frame["change"].abs() > 0.6, 0.01, 0.5),
+    )
 
 
 def with_tables(**tables: pd.DataFrame) -> Numbers:
@@ -228,20 +234,31 @@ def with_tables(**tables: pd.DataFrame) -> Numbers:
     return Numbers(data_of(dict(base.influences), results=Results(tables)))
 
 
-def test_the_control_that_takes_most_is_named_with_what_remains() -> None:
-    section = explanations(with_tables(confounds=confounds((2.0, 3.0), (1.5, 1.05))))
-    assert "differs from chance in all 2 languages" in section.findings[0]
-    assert "“gradient norm”: the median of what remains is 26%" in section.findings[0]
-    assert "still excludes chance in 1 of the 2 languages" in section.findings[0]
+def test_controls_that_are_shown_to_change_the_lift_are_named_with_their_direction() -> None:
+    section = explanations(with_tables(confounds=confounds((2.0, 3.0), (1.5, 1.08))))
+    assert section.findings[0].endswith(
+        "differs from chance, by its interval, in all 2 languages. Controls that are shown to change it there: "
+        "“gradient norm” in 1 of the 2 languages (0 up, 1 down)."
+    )
+    table = next(part for part in section.parts if isinstance(part, Table))
+    assert table.rows[1][3:] == ["1 of 2", "27%", "4% to 50%"]
+    remaining = next(part for part in section.parts if isinstance(part, Folded)).tables[1]
+    assert remaining.rows[0][1:] == ["50 [40, 60]", "4 [−6, 14]"]
+
+
+def test_where_no_change_is_shown_no_control_is_named() -> None:
+    section = explanations(with_tables(confounds=confounds((2.0, 3.0), (1.5, 2.5))))
+    assert section.findings[0].endswith("No control is shown to change it there.")
 
 
 def test_a_control_of_one_checkpoint_is_not_held_against_the_effect_of_all() -> None:
-    frame = confounds((2.0, 3.0), (1.5, 2.5))
+    frame = confounds((2.0, 3.0), (1.5, 1.05))
     one = frame[frame["control"] == "gradient_norm"].assign(
         control="without head", compared_with="none, checkpoint 9", remaining_percent=[np.nan, 1.0]
     )
     section = explanations(with_tables(confounds=pd.concat([frame, one])))
-    assert "takes most is “gradient norm”" in section.findings[0]
+    assert "“gradient norm” in 1 of the 2" in section.findings[0]
+    assert "without head" not in section.findings[0]
 
 
 def test_without_an_effect_there_is_nothing_to_explain() -> None:

@@ -240,6 +240,8 @@ def _pooled(
     chance: float,
 ) -> xr.Dataset:
     """The rate over all runs, and, of the rate called `name`, the deviation between them and if their signs agree."""
+    for measure in next(iter(counts.values())).data_vars:
+        check_same_cells({seed: one[measure] for seed, one in counts.items()})
     stacked = xr.concat(list(counts.values()), "run", join="exact", combine_attrs="override")
     rates = xr.concat([rate(one)[name] for one in counts.values()], dim="run")
     return rate(stacked).assign(

@@ -22,13 +22,15 @@ class Asked:
 
     `distances` between the languages, [language, other_language] each; `properties` of the training
     examples, [train] or [checkpoint, train], in the order of the results; `decompositions` of the
-    influence, by seed, or none; `other` the results of a study to compare with, where one was named.
+    influence, by seed, or none; `other` the results of a study to compare with, called `other_name`, where one was
+    named.
     """
 
     distances: xr.Dataset = field(default_factory=xr.Dataset)
     properties: Given = field(default_factory=dict)
     decompositions: Decompositions = field(default_factory=dict)
     other: Runs | None = None
+    other_name: str = ""
 
 
 def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list[Table]]]:
@@ -64,6 +66,6 @@ def sections(runs: Runs, k: int, asked: Asked) -> Mapping[str, Callable[[], list
     }
     if asked.other is not None:
         made["overlap with the other study"] = partial(
-            overlaps.overlap_with_other_study_tables, runs, k, asked.other
+            overlaps.overlap_with_other_study_tables, runs, k, asked.other, asked.other_name
         )
     return made

@@ -20,7 +20,12 @@ from sprachbund.analysis.dynamics import (
 )
 from sprachbund.analysis.interval_tests import with_p_values
 from sprachbund.analysis.measures import mass_share, mean_influence, top_share, top_shares
-from sprachbund.analysis.seeds import combine_each_and_all, combine_seeds, quiet_about_signs
+from sprachbund.analysis.seeds import (
+    combine_each_and_all,
+    combine_seeds,
+    limits_where_any_differs,
+    quiet_about_signs,
+)
 from sprachbund.analysis.statistics import PERCENT, POINTS, UNBOUNDED
 from sprachbund.errors import InfluenceError
 from sprachbund.influence import Sign
@@ -78,7 +83,12 @@ def own_share_change(
         )
         change = change.rename(checkpoint="since").transpose("k", "since", "test")
         changes[seed] = change.drop_vars("expected_percent", errors="ignore")
-    return with_p_values(lambda level: combine_each_and_all(changes, 0.0, POINTS, level=level))
+
+    def interval(level: float) -> xr.Dataset:
+        found = combine_each_and_all(changes, 0.0, POINTS, level=level)
+        return limits_where_any_differs(found, changes)
+
+    return with_p_values(interval)
 
 
 def share_by_checkpoint(runs: Runs, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:

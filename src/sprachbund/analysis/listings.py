@@ -10,7 +10,8 @@ from sprachbund.analysis.captions import guess, seeds_of
 from sprachbund.analysis.dynamics import own_share, share_by_checkpoint
 from sprachbund.analysis.seeds import over_seeds
 from sprachbund.analysis.sharing import language_share
-from sprachbund.analysis.table import Cell, Layout, Table, tidy
+from sprachbund.analysis.table import Cell, Layout, Table, spread_of, tidy
+from sprachbund.analysis.wilson import with_wilson_limits
 from sprachbund.influence import Influence, Sign
 
 SIGNS: tuple[Sign, ...] = get_args(Sign)
@@ -46,14 +47,16 @@ def listings(
         )
     )
     if accuracy is not None:
-        shown = {"accuracy": Cell("accuracy", digits=3)}
+        shown = {"accuracy": Cell("accuracy", "low", "high", digits=3)}
         labels = next(iter(influences.values())).labels
         caption = (
             "Accuracy by seed, checkpoint and language, as fine-tuning measured it on the examples for evaluation "
-            f"(their number is in the table); {seeds_of(influences)}. Chance: {guess(labels)}."
+            f"({spread_of(accuracy['n'].tolist())} a language); {seeds_of(influences)}. In brackets: 95 percent "
+            "Wilson intervals, for other examples of the same run, as if each was drawn by itself. "
+            f"Chance: {guess(labels)}."
         )
         layout = Layout(["seed", "checkpoint"], shown, "language")
-        tables.append(Table("accuracy", caption, accuracy, layout))
+        tables.append(Table("accuracy", caption, with_wilson_limits(accuracy), layout))
     return tables
 
 

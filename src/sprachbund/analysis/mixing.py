@@ -14,7 +14,12 @@ import xarray as xr
 from sprachbund.analysis.dynamics import own_share
 from sprachbund.analysis.interval_tests import with_p_values
 from sprachbund.analysis.measures import by_test_language
-from sprachbund.analysis.seeds import average, combine_seeds, quiet_about_signs
+from sprachbund.analysis.seeds import (
+    average,
+    combine_seeds,
+    limits_where_any_differs,
+    quiet_about_signs,
+)
 from sprachbund.analysis.statistics import PERCENT, POINTS
 from sprachbund.errors import InfluenceError
 
@@ -140,14 +145,10 @@ def own_shares(shares: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 def _paired(differences: Correct) -> xr.Dataset:
     """The differences with intervals, and p and q values of being none (Benjamini-Hochberg over all cells)."""
-    # Where nothing differs, the bounds of a difference alone would give an interval, of some 30 points either way.
-    first = next(iter(differences.values()))
-    sizes = [np.abs(difference.values) for difference in differences.values()]
-    differs = by_test_language(first.copy(data=np.sum(sizes, axis=0))) > 0
 
     def interval(level: float) -> xr.Dataset:
         with quiet_about_signs():  # a column says it
             found = combine_seeds(differences, 0.0, POINTS, level=level)
-        return found.assign({name: found[name].where(differs) for name in ("low", "high")})
+        return limits_where_any_differs(found, differences)
 
     return with_p_values(interval)

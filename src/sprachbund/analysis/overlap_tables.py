@@ -30,7 +30,7 @@ def overlap_between_seeds_tables(runs: Runs, k: int) -> list[Table]:
     return [_table("overlap_between_seeds", what, runs, pairs, ("seed", "other_seed"))]
 
 
-def overlap_with_other_study_tables(runs: Runs, k: int, other: Runs) -> list[Table]:
+def overlap_with_other_study_tables(runs: Runs, k: int, other: Runs, name: str) -> list[Table]:
     """Over the seeds that both studies have, each with its counterpart."""
     if not other:
         raise InfluenceError(
@@ -41,7 +41,7 @@ def overlap_with_other_study_tables(runs: Runs, k: int, other: Runs) -> list[Tab
         raise InfluenceError("the study that analysis.compare_with names has none of these seeds")
     joined = overlap_over_seeds({seed: overlap(runs[seed], other[seed], k) for seed in seeds})
     what = (
-        f"Overlap with the other study of the top {k} proponents from other languages, among the "
+        f"Overlap with the study {name} of the top {k} proponents from other languages, among the "
         "training examples that both have"
     )
     compared = {seed: runs[seed] for seed in seeds}
@@ -67,6 +67,7 @@ def _table(
     chance = {
         "chance of jaccard": Cell("expected_jaccard", digits=2),
         "chance given labels": Cell(_GIVEN_LABELS, digits=2),
+        "chance of rank biased overlap": Cell("expected_rank_biased_overlap", digits=2),
     }
     first = [*seeds, "test_language"]
     last = ["n_candidates", *([] if seeds else ["seed_standard_deviation"]), *COUNTS]
@@ -75,6 +76,6 @@ def _table(
         what,
         next(iter(found.values())),
         runs,
-        "two random rankings, also with the labels of the runs'",
+        "two random rankings; given labels, two whose tops have the labels that the runs' tops have",
     )
     return Table(name, text, frame, Layout(first, cells | chance))

@@ -75,7 +75,7 @@ def mantel(
     Returns: `spearman`, `null_mean`, `null_low`, `null_high` (95 percent of the permutations),
     `p_value`, `n_pairs`, `n_languages`, `n_permutations` (gone through), `exact`.
     Raises: InfluenceError if fewer than three languages are left, if they cannot be exchanged, if
-    influence or distance is the same for all pairs, or if a distance is missing.
+    influence or distance is the same for all pairs, or if a distance is missing or not symmetric.
     """
     cells = _cells(matrix, distance)
     influence_C = _standard(rankdata(cells.influence_C))
@@ -141,6 +141,7 @@ def _cells(matrix: xr.DataArray, distance: xr.DataArray) -> _Cells:
     ]
     rows, columns = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
     distance_LL = distance.sel(language=languages, other_language=languages).values
+    _check_symmetric(distance_LL.astype(np.float64), languages)
     full = matrix.reindex(test_language=languages, train_language=languages).values
     influence_C, distance_C = full[rows, columns], distance_LL[rows, columns].astype(np.float64)
     _check_numbers(influence_C, distance_C, [(languages[r], languages[c]) for r, c in pairs])
@@ -156,6 +157,16 @@ def _known_languages(distance: xr.DataArray) -> set[str]:
     others = ~np.eye(len(names), dtype=bool)
     (known,) = np.nonzero((others & ~np.isnan(values.astype(np.float64))).any(axis=1))
     return {names[position] for position in known}
+
+
+def _check_symmetric(distance_LL: Array, languages: Sequence[str]) -> None:
+    uneven = np.abs(distance_LL - distance_LL.T) > _ROUNDING
+    if uneven.any():
+        one, other = (int(position) for position in np.argwhere(uneven)[0])
+        raise InfluenceError(
+            f"the distance from {languages[one]} to {languages[other]} is {distance_LL[one, other]:g}, back "
+            f"{distance_LL[other, one]:g}; expected the same"
+        )
 
 
 def _check_numbers(influence_C: Array, distance_C: Array, pairs: Sequence[tuple[str, str]]) -> None:

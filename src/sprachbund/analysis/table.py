@@ -13,13 +13,13 @@ FALSE_DISCOVERY_RATE = 0.05
 
 
 def differs(row: "Mapping[str, Any] | pd.Series[Any]", q_value: str = "q_value") -> bool:
-    """Whether a row differs from chance: q at most 0.05, and seeds agree on the side.
+    """Whether a row differs from chance: q at most 0.05, and seeds agree on the side. What has no q is not tested.
 
     `q_value` names the column. Whether seeds agree is in `signs_agree`, by its side: `change_signs_agree` beside
     `change_q_value`. Without that column, or with one seed, there is nothing to disagree.
     """
     agree = row.get(q_value.replace("q_value", "signs_agree"), True)
-    return bool(row[q_value] <= FALSE_DISCOVERY_RATE and agree)
+    return bool(row.get(q_value, math.nan) <= FALSE_DISCOVERY_RATE and agree)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ sorted by language, so that the first language would be favoured.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import get_args
 
 import numpy as np
@@ -69,6 +70,10 @@ def check_ks(ks: Sequence[int], n_train: int) -> None:
     if not ks:
         raise InfluenceError("no k is given: name how many training examples count as the top")
     for k in ks:
+        if not isinstance(k, Integral):
+            raise InfluenceError(
+                f"k is {k}; expected one whole number (for several, ks=(10, 100) in sprachbund.analysis.answers)"
+            )
         if not 1 <= k <= n_train:
             raise InfluenceError(
                 f"k is {k}, but there are {n_train} training examples; k must lie in 1..{n_train}"

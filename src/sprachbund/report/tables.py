@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from sprachbund.analysis.table import differs
 from sprachbund.report.formatting import MISSING, NO_INTERVAL
 from sprachbund.report.languages import language_label
 from sprachbund.report.rows import Row, estimate_of, rows_of
@@ -40,9 +41,8 @@ def estimated(digits: int = 1, unit: str = "%", name: str = "") -> Write:
 
 
 def marked_estimate(row: Row) -> str:
-    """A difference in points with its interval; an asterisk where the interval excludes 0."""
-    excludes_zero = row["low"] > 0 or row["high"] < 0
-    return estimate_of(row, unit="") + "*" * bool(excludes_zero)
+    """A difference in points with its interval; an asterisk where it differs from 0."""
+    return estimate_of(row, unit="") + "*" * differs(row)
 
 
 def matrix(

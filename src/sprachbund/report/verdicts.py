@@ -49,6 +49,12 @@ def that_differ(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[differs(row) for row in rows_of(frame)]]
 
 
+def after_correction(frame: pd.DataFrame, what: str) -> str:
+    """In how many of the rows an effect is shown, once corrected for their number."""
+    found = portion(len(that_differ(frame)), len(frame), what)
+    return f" At a false discovery rate of {100 * FALSE_DISCOVERY_RATE:.0f}% an effect is shown in {found}."
+
+
 def excludes(frame: pd.DataFrame, level: float = 0.0) -> "pd.Series[bool]":
     """Whether the interval of each row lies wholly above or below a level; not where it is not known."""
     return (frame["low"] > level) | (frame["high"] < level)

@@ -31,7 +31,8 @@ def known_of(config: StudyConfig, data: StudyData, base: Path) -> Asked:
     for name, similarity in known.items():
         distances[name] = 1.0 - similarity
     properties = token_properties(tokenizer, data.train, config.model.max_length)
-    return Asked(distances, properties, other=_compared(config, base))
+    name = Path(config.analysis.compare_with).name
+    return Asked(distances, properties, other=_compared(config, base), other_name=name)
 
 
 def _texts(config: StudyConfig, data: StudyData) -> tuple[Corpus, ...]:

@@ -1,12 +1,18 @@
 """How well the model does in each language, as fine-tuning measured it."""
 
+from collections.abc import Callable
+
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from sprachbund.report.formatting import MISSING, fraction, number, percent
+from sprachbund.analysis.table import spread_of
+from sprachbund.analysis.wilson import with_wilson_limits
+from sprachbund.report.formatting import MISSING, estimate, fraction, number, percent
 from sprachbund.report.languages import language_label
 from sprachbund.report.line_charts import accuracy_chart
 from sprachbund.report.numbers import Numbers
+from sprachbund.report.rows import rows_of
 from sprachbund.report.section import Figure, Folded, Reading, Section
 from sprachbund.report.tables import Table
 
@@ -44,16 +50,23 @@ def accuracy_table(numbers: Numbers) -> Table:
     values = numbers.accuracy
     steps = values["checkpoint"].values.tolist()
     epochs = [number(round(float(numbers.epochs.sel(checkpoint=step)), 2)) for step in steps]
+    n_seeds = values.sizes["seed"]
+    write = _over_seeds(values) if n_seeds > 1 else _with_limits(numbers.data.accuracy)
     rows = [
-        [
-            language_label(tag),
-            *(_over_seeds(100 * values.sel(language=tag, checkpoint=step)) for step in steps),
-        ]
+        [language_label(tag), *(write(tag, step) for step in steps)]
         for tag in values["language"].values.tolist()
     ]
-    n_seeds = values.sizes["seed"]
-    spread = f" (mean ± standard deviation over {n_seeds} seeds)" if n_seeds > 1 else ""
-    return Table(f"Accuracy by epoch{spread}", ["Language", *(f"Epoch {e}" for e in epochs)], rows)
+    spread = (
+        f"mean ± standard deviation over {n_seeds} seeds"
+        if n_seeds > 1
+        else "with 95% Wilson intervals for other examples of this run, drawn one by one"
+    )
+    caption = f"Accuracy by epoch on {_number_of_examples(numbers)}, {spread}"
+    return Table(caption, ["Language", *(f"Epoch {e}" for e in epochs)], rows)
+
+
+def _number_of_examples(numbers: Numbers) -> str:
+    return f"{spread_of(numbers.data.accuracy['n'].tolist())} examples a language"
 
 
 def _finding(numbers: Numbers, n_labels: int) -> str:
@@ -71,8 +84,8 @@ def _finding(numbers: Numbers, n_labels: int) -> str:
     measured = " and ".join(parts) if parts else "not measured"
     guess = fraction(1 / n_labels)
     return (
-        f"After the last checkpoint: {measured}. A guess among the {n_labels} labels is right in "
-        f"{guess}."
+        f"After the last checkpoint, on {_number_of_examples(numbers)}: {measured}. A guess among the "
+        f"{n_labels} labels is right in {guess}."
     )
 
 
@@ -86,9 +99,22 @@ def _range(values: dict[str, float]) -> str:
     )
 
 
-def _over_seeds(values: xr.DataArray) -> str:
-    found = values.dropna("seed")
-    if found.sizes["seed"] == 0:
-        return MISSING
-    mean = percent(float(found.mean()))
-    return mean if found.sizes["seed"] == 1 else f"{mean} ± {float(found.std(ddof=1)):.1f}"
+def _over_seeds(values: xr.DataArray) -> Callable[[str, int], str]:
+    def write(language: str, step: int) -> str:
+        found = 100 * values.sel(language=language, checkpoint=step).dropna("seed")
+        if found.sizes["seed"] == 0:
+            return MISSING
+        mean = percent(float(found.mean()))
+        return mean if found.sizes["seed"] == 1 else f"{mean} ± {float(found.std(ddof=1)):.1f}"
+
+    return write
+
+
+def _with_limits(accuracy: pd.DataFrame) -> Callable[[str, int], str]:
+    known = {
+        (row["language"], row["checkpoint"]): estimate(
+            100 * row["accuracy"], 100 * row["low"], 100 * row["high"]
+        )
+        for row in rows_of(with_wilson_limits(accuracy))
+    }
+    return lambda language, step: known.get((language, step), MISSING)

@@ -2,14 +2,15 @@
 
 import pandas as pd
 
-from sprachbund.report.formatting import decimal
+from sprachbund.report.formatting import decimal, listing
 from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import Numbers
-from sprachbund.report.rows import estimate_of, rows_of
+from sprachbund.report.rows import Row, estimate_of, rows_of, span_of
 from sprachbund.report.section import Folded, Reading, Section
 from sprachbund.report.tables import Table
 
 _ID, _TOPIC = "comparison", "Against another study"
+_AS_ESTIMATE = {"jaccard": "mean", "jaccard_low": "low", "jaccard_high": "high"}
 _HEADING = "Do the same predictions rest on the same examples in the other study?"
 
 
@@ -33,46 +34,62 @@ def comparison(numbers: Numbers) -> Section | None:
                 f"{numbers.data.k:,} among the training examples that both have, those of its own language "
                 "left out: a language that only one study trained on cannot make the difference by "
                 "itself. 1 would be the same examples; two seeds of one study share less than all too, "
-                "which is the level to compare with."
+                f"which is the level to compare with. {frame.attrs.get('caption', '')}".strip()
             ),
         ],
     )
 
 
 def _finding(numbers: Numbers, frame: pd.DataFrame) -> str:
-    means = frame.groupby("test_language")["jaccard"].mean().sort_values()
-    text = (
-        f"Of the top {numbers.data.k:,} proponents from other languages, this study and the other share a "
-        f"Jaccard index of {decimal(float(frame['jaccard'].mean()))} (chance "
-        f"{decimal(float(frame['expected_jaccard'].mean()))}, with the same labels "
-        f"{decimal(float(frame['expected_jaccard_given_labels'].mean()))})"
-    )
-    if len(means) == 1:
-        return f"{text}."
-    least, most = str(means.index[0]), str(means.index[-1])
+    """First the languages never trained on here: whether a run that had them relies on the same examples."""
+    of_zero_shot = frame["test_language"].isin(numbers.zero_shot)
+    said = [
+        f"{_in_words(row)} for {language_label(row['test_language'])} (zero-shot here)"
+        for row in rows_of(frame[of_zero_shot])
+    ]
+    trained = frame[~of_zero_shot]
+    if not trained.empty:
+        span = span_of(
+            trained.rename(columns=_AS_ESTIMATE),
+            lambda row: language_label(row["test_language"]),
+            2,
+            "",
+        )
+        said.append(f"{span} for the languages trained on" if len(trained) > 1 else span)
     return (
-        f"{text}: least for {language_label(least)} ({decimal(float(means[least]))}), most for "
-        f"{language_label(most)} ({decimal(float(means[most]))})."
+        f"Of the top {numbers.data.k:,} proponents from other languages, this study and the other share a "
+        f"Jaccard index of {listing(said)}. Chance is {_chance(frame, 'expected_jaccard')}, with the same labels "
+        f"{_chance(frame, 'expected_jaccard_given_labels')}."
     )
+
+
+def _in_words(row: Row) -> str:
+    return estimate_of(row, digits=2, unit="", name="jaccard")
+
+
+def _chance(frame: pd.DataFrame, column: str) -> str:
+    """The level, or the levels from the least to the greatest."""
+    ends = [decimal(float(level)) for level in (frame[column].min(), frame[column].max())]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _table(numbers: Numbers, frame: pd.DataFrame) -> Table:
     shown = [
         [
             language_label(row["test_language"]),
-            *(
-                cell
-                for name in ("jaccard", "rank_biased_overlap")
-                for cell in (
-                    estimate_of(row, digits=2, unit="", name=name),
-                    decimal(row[f"expected_{name}"]),
-                )
-            ),
+            _in_words(row),
+            decimal(row["expected_jaccard"]),
+            decimal(row["expected_jaccard_given_labels"]),
+            estimate_of(row, digits=2, unit="", name="rank_biased_overlap"),
+            decimal(row["expected_rank_biased_overlap"]),
             f"{row['n_candidates']:,.0f}",
         ]
         for language in numbers.test_languages
         for row in rows_of(frame[frame["test_language"] == language])
     ]
-    header = ["Test language", "Jaccard index", "Chance", "Rank-biased overlap", "Chance"]
+    header = [
+        *("Test language", "Jaccard index", "Chance", "Chance, same labels"),
+        *("Rank-biased overlap", "Chance"),
+    ]
     caption = f"Overlap with the other study of the top {numbers.data.k:,} proponents from other languages"
     return Table(caption, [*header, "Examples compared"], shown)

@@ -3,10 +3,19 @@
 import pandas as pd
 
 from sprachbund.analysis.labels import ALL
+from sprachbund.analysis.layouts import STARRED
+from sprachbund.analysis.table import differs
 from sprachbund.errors import InfluenceError
 from sprachbund.report import pooled
 from sprachbund.report.dynamics_chart import CROSS, OWN, dynamics_chart
-from sprachbund.report.formatting import decimal, estimate, listing, number, percent
+from sprachbund.report.formatting import (
+    decimal,
+    estimate,
+    listing,
+    named_probability,
+    number,
+    percent,
+)
 from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.rows import Row, estimate_of, rows_of
@@ -76,10 +85,10 @@ def dynamics(numbers: Numbers) -> Section:
 
 
 def _changes(numbers: Numbers) -> pd.DataFrame:
-    """Of all languages together: k, since, epoch, mean, low, high; without rows where there is one checkpoint."""
+    """Of all languages together: k, since, epoch, the change; without rows where there is one checkpoint."""
     frame = numbers.table("own_share_change")
     if frame is None:
-        return pd.DataFrame(columns=["k", "since", "epoch", "mean", "low", "high"])
+        return pd.DataFrame(columns=["k", "since", "epoch", "mean", "low", "high", "q_value"])
     return frame[frame["test_language"] == ALL].drop(columns="test_language")
 
 
@@ -106,15 +115,21 @@ def _no_verdict(n_checkpoints: int) -> str:
 
 def _verdict(change: Row) -> str:
     if _direction(change) == _NONE:
-        return f"no change in reliance on other languages is shown ({_points(change)})"
+        return f"no change in reliance on other languages is shown ({_points(change)}{_why_none(change)})"
     return f"reliance on other languages {_direction(change)} by {_points(change)}"
 
 
 def _direction(change: Row) -> str:
     """Where reliance on other languages goes: against the own-language share."""
-    if change["high"] < 0:
-        return _RISES
-    return _FALLS if change["low"] > 0 else _NONE
+    if not differs(change):
+        return _NONE
+    return _RISES if change["mean"] < 0 else _FALLS
+
+
+def _why_none(change: Row) -> str:
+    """What the interval does not tell: q, corrected for the number of changes."""
+    excludes_zero = change["low"] > 0 or change["high"] < 0
+    return f", {named_probability('q', change['q_value'])}" * bool(excludes_zero)
 
 
 def _points(change: Row) -> str:
@@ -130,7 +145,11 @@ def _at_every_k(changes: pd.DataFrame, k: int) -> list[str]:
     rows = rows_of(trained[trained["since"] == trained["since"].min()])
     said = []
     for direction in (_RISES, _FALLS, _NONE):
-        found = [f"at k = {r['k']:,} ({_points(r)})" for r in rows if _direction(r) == direction]
+        found = [
+            f"at k = {row['k']:,} ({_points(row)}{_why_none(row) * (direction == _NONE)})"
+            for row in rows
+            if _direction(row) == direction
+        ]
         if found:
             subject = "" if direction == _NONE else "reliance on other languages "
             said.append(f"{subject}{direction} {listing(found)}")
@@ -141,7 +160,7 @@ def _change_table(changes: pd.DataFrame) -> Table:
     since = {row["since"]: _moment(row) for row in rows_of(changes)}
     return matrix(
         "Change of the own-language share of the top k until the last checkpoint, in points, all languages together; "
-        "below 0, reliance on other languages has risen; * the interval excludes 0",
+        f"below 0, reliance on other languages has risen; {STARRED}",
         changes,
         ("k", "since"),
         marked_estimate,

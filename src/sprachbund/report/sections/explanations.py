@@ -3,11 +3,12 @@
 import pandas as pd
 
 from sprachbund.analysis.confounds import NO_CONTROL
-from sprachbund.report.formatting import MISSING, decimal, percent, portion, spaced
+from sprachbund.analysis.table import differs
+from sprachbund.report.formatting import MISSING, decimal, listing, percent, portion, spaced
 from sprachbund.report.interest import pairs_of_interest, subject_of
 from sprachbund.report.interval_charts import interval_chart
 from sprachbund.report.numbers import Numbers
-from sprachbund.report.rows import estimates_of
+from sprachbund.report.rows import estimates_of, rows_of
 from sprachbund.report.section import Figure, Folded, Reading, Section
 from sprachbund.report.sections.parameter_groups import embeddings_in_words
 from sprachbund.report.sections.properties import label_parts, property_parts
@@ -39,12 +40,14 @@ def explanations(numbers: Numbers) -> Section:
         parts=[
             _remaining(own, subject_of(numbers)),
             Figure("controls", chart),
-            Folded([_lifts(own)]),
+            Folded([_lifts(own), _remaining_by_language(own)]),
             Reading(
                 "Each control takes one explanation out of the scores, or ranks only part of the training "
                 "examples, and the lift (share over chance; 1 is chance) is taken anew. What remains is "
                 "(lift − 1) over (lift without control − 1): 100% where the control changes nothing, 0% "
-                "where it explains all. A control for what differs between languages takes part of what "
+                "where it explains all; its interval is that of a ratio (Fieller 1954), and wide where the lift "
+                "without control is close to 1. A change is shown where q is at most 0.05 and no seeds disagree "
+                "in sign. A control for what differs between languages takes part of what "
                 "is the languages’ own with it: what has gone need not have been spurious. "
                 f"{embeddings_in_words(own['control'])}All language "
                 "pairs are in the table “confounds” of the study’s folder."
@@ -69,17 +72,33 @@ def _finding(own: pd.DataFrame, subject: str) -> str:
         & (own["compared_with"] == NO_CONTROL)
         & own["test_language"].isin(set(effects["test_language"]))
     ]
-    remaining = controlled.groupby("control", sort=False)["remaining_percent"]
-    left = remaining.median()[remaining.count() == len(effects)]
-    control = str(left.idxmin())
-    there = controlled[controlled["control"] == control]
     return (
-        f"Without any control the {subject} differs from chance in "
-        f"{portion(len(effects), len(plain), 'language')}. The control that takes most is "
-        f"“{spaced(control)}”: the median of what remains "
-        f"is {percent(float(left[control]), 0)}, and the interval still excludes chance in "
-        f"{portion(int(excludes(there, _CHANCE).sum()), len(effects), 'language')}."
+        f"Without any control the {subject} differs from chance, by its interval, in "
+        f"{portion(len(effects), len(plain), 'language')}. {_shown_changes(controlled)}"
     )
+
+
+def _shown_changes(controlled: pd.DataFrame) -> str:
+    """Which controls are shown to change the lift, and in which direction."""
+    changed = [
+        (str(control), changes, len(part))
+        for control, part in controlled.groupby("control", sort=False)
+        if (changes := _changes(part))
+    ]
+    if not changed:
+        return "No control is shown to change it there."
+    changed.sort(key=lambda found: -len(found[1]))
+    said = [
+        f"“{spaced(control)}” in {portion(len(changes), n_languages, 'language')} "
+        f"({sum(change > 0 for change in changes)} up, {sum(change < 0 for change in changes)} down)"
+        for control, changes, n_languages in changed
+    ]
+    return f"Controls that are shown to change it there: {listing(said)}."
+
+
+def _changes(part: pd.DataFrame) -> list[float]:
+    """The changes of the lift that differ from 0, among these rows."""
+    return [row["change"] for row in rows_of(part) if differs(row, "change_q_value")]
 
 
 def _remaining(own: pd.DataFrame, subject: str) -> Table:
@@ -94,11 +113,15 @@ def _remaining(own: pd.DataFrame, subject: str) -> Table:
                 spaced(str(control)),
                 decimal(float(part["mean"].mean())),
                 f"{int(excludes(part, _CHANCE).sum())} of {len(part)}",
+                MISSING if control == NO_CONTROL else f"{len(_changes(part))} of {len(part)}",
                 percent(float(left.median()) if len(left) else float("nan"), 0),
                 spread,
             ]
         )
-    header = ["Control", "Mean lift", "Interval excludes 1", "Remains, median", "Range"]
+    header = [
+        *("Control", "Mean lift", "Interval excludes 1", "Change shown"),
+        *("Remains, median", "Range"),
+    ]
     caption = f"The {subject} after each control, over the test languages; 1 is chance"
     return Table(caption, header, rows)
 
@@ -110,6 +133,19 @@ def _lifts(own: pd.DataFrame) -> Table:
         ("control", "panel"),
         estimated(2, ""),
         (list(dict.fromkeys(own["control"])), list(dict.fromkeys(own["panel"]))),
+        corner="Control",
+        label=(spaced, str),
+    )
+
+
+def _remaining_by_language(own: pd.DataFrame) -> Table:
+    known = own[(own["control"] != NO_CONTROL) & own["remaining_percent"].notna()]
+    return matrix(
+        "What remains of the lift’s distance from 1 after each control, percent, with 95% intervals",
+        known.rename(columns={"remaining_percent": "remaining"}),
+        ("control", "panel"),
+        estimated(0, "", "remaining"),
+        (list(dict.fromkeys(known["control"])), list(dict.fromkeys(known["panel"]))),
         corner="Control",
         label=(spaced, str),
     )

@@ -2,16 +2,17 @@
 
 import pandas as pd
 
-from sprachbund.report.formatting import portion
+from sprachbund.analysis.layouts import STARRED
+from sprachbund.analysis.table import differs
 from sprachbund.report.heat_maps import Pairs, heat_map
 from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import Numbers
-from sprachbund.report.rows import Row, estimate_of, highest, span_of
+from sprachbund.report.rows import Row, estimate_of, highest, rows_of, span_of
 from sprachbund.report.section import Figure, Folded, Part, Reading, Section
 from sprachbund.report.sections.mixing_parts import factor_parts, pair_parts
 from sprachbund.report.sections.proportions import proportion_parts
 from sprachbund.report.tables import Table, estimated, marked_estimate, matrix
-from sprachbund.report.verdicts import excludes, in_how_many, that_differ
+from sprachbund.report.verdicts import after_correction, excludes, in_how_many
 
 _POINTS = " points"
 
@@ -47,15 +48,8 @@ def _finding(added: pd.DataFrame) -> str:
     return (
         "Accuracy with all languages, less that with one of them left out, has an interval that excludes "
         f"0 in {in_how_many(added, 'language pair')}{none}. Without any effect about one interval in "
-        f"twenty excludes it.{_after_correction(added)}"
+        f"twenty excludes it.{after_correction(added, 'language pair')}"
     )
-
-
-def _after_correction(added: pd.DataFrame) -> str:
-    if "q_value" not in added:  # a sweep of an earlier version
-        return ""
-    found = portion(len(that_differ(added)), len(added), "language pair")
-    return f" At a false discovery rate of 5% an effect is shown in {found}."
 
 
 def _to_others(added: pd.DataFrame) -> list[str]:
@@ -86,12 +80,12 @@ def _contribution_parts(numbers: Numbers, added: pd.DataFrame) -> list[Part]:
     cells = added.rename(columns={"left_out": "train_language"}).assign(
         mean=added["mean"].round(1) + 0.0,  # a heat map would write "-0.0"
         chance=0.0,
-        marked=excludes(added),
+        marked=[differs(row) for row in rows_of(added)],
     )
     pairs = Pairs(cells, left_out, "Added", _POINTS, "Language left out", "0", "+.1f")
     table = matrix(
         "What each language adds: accuracy with all languages less that without it, percentage points, "
-        "with 95% intervals; an asterisk where the interval excludes 0",
+        f"with 95% intervals; {STARRED}",
         added,
         ("test_language", "left_out"),
         marked_estimate,
@@ -113,10 +107,10 @@ def _contribution_parts(numbers: Numbers, added: pd.DataFrame) -> list[Part]:
         Folded([table]),
         Reading(
             "Each column is a language that was left out of the fine-tuning data, each row a test language. "
-            "Above 0 (orange) the language helps. A dot marks the cells whose interval excludes 0; the own "
-            "language is outlined. Differences are paired by test example and seed. The number of steps "
-            "follows the data, so that what a language adds includes what the longer training adds."
-            + one_seed
+            "Above 0 (orange) the language helps. A dot marks the cells that differ from 0 (q at most 0.05, and "
+            "no seeds disagree in sign); the own language is outlined. Differences are paired by test example "
+            "and seed. The number of steps follows the data, so that what a language adds includes what the "
+            "longer training adds." + one_seed
         ),
     ]
 

@@ -3,6 +3,7 @@
 import altair as alt
 import pandas as pd
 
+from sprachbund.analysis.layouts import STARRED
 from sprachbund.report.formatting import number
 from sprachbund.report.interval_charts import interval_chart
 from sprachbund.report.languages import language_label
@@ -10,7 +11,7 @@ from sprachbund.report.numbers import Numbers
 from sprachbund.report.rows import Row, estimate_of, estimates_of, highest, rows_of, span_of
 from sprachbund.report.section import Figure, Folded, Heading, Part, Reading
 from sprachbund.report.tables import marked_estimate, matrix
-from sprachbund.report.verdicts import excludes, in_how_many
+from sprachbund.report.verdicts import after_correction, excludes, in_how_many
 
 _POINTS = " points"
 _NO_EFFECT = ": no effect is shown"
@@ -28,7 +29,7 @@ def factor_parts(numbers: Numbers) -> list[Part]:
     own = changes[changes["language"] == changes["test_language"]]
     table = matrix(
         "Accuracy with so many times the examples of a language, less that of the study itself, "
-        "percentage points; an asterisk where the interval excludes 0",
+        f"percentage points; {STARRED}",
         changes,
         ("scaled", "test_language"),
         marked_estimate,
@@ -56,7 +57,7 @@ def _factors_in_words(changes: pd.DataFrame, own: pd.DataFrame) -> str:
     none = _NO_EFFECT * (not excludes(changes).any())
     text = (
         "Over scaled languages, factors and test languages the change in accuracy has an interval that "
-        f"excludes 0 in {in_how_many(changes, 'cell')}{none}."
+        f"excludes 0 in {in_how_many(changes, 'cell')}{none}.{after_correction(changes, 'cell')}"
     )
     if own.empty:
         return text
@@ -92,12 +93,12 @@ def pair_parts(numbers: Numbers) -> list[Part]:
     none = _NO_EFFECT * (not excludes(gains).any())
     text = (
         "Over pairs and test languages accuracy with two, less that with the better of them alone, has an "
-        f"interval that excludes 0 in {in_how_many(gains, 'cell')}{none}. The greatest gain is that of "
+        f"interval that excludes 0 in {in_how_many(gains, 'cell')}{none}.{after_correction(gains, 'cell')} The "
+        "greatest gain is that of "
         f"{most['pair']} for {language_label(most['test_language'])}, {estimate_of(most, unit=_POINTS)}."
     )
     table = matrix(
-        "Accuracy with two languages less that with the better of them alone, percentage points; an asterisk "
-        "where the interval excludes 0",
+        f"Accuracy with two languages less that with the better of them alone, percentage points; {STARRED}",
         gains,
         ("pair", "test_language"),
         marked_estimate,
@@ -109,6 +110,7 @@ def pair_parts(numbers: Numbers) -> list[Part]:
         Heading("Two languages against the better one alone", text),
         Folded([table]),
         Reading(
-            "The better one is picked on the same test examples, so that the gain is, if anything, too low."
+            "The better one is picked on the same test examples, so that the gain is, if anything, too low; and a "
+            "loss too great."
         ),
     ]

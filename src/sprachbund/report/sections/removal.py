@@ -52,9 +52,9 @@ def removal(numbers: Numbers) -> Section | None:
             Reading(
                 "Training examples are removed by each criterion, the model is fine-tuned again from the "
                 "same start, and the probability of the class that the full run predicts is compared. "
-                "Differences are paired by test example; above 0, influence removes more. An asterisk "
-                "marks intervals that exclude 0; the verdicts are by q, corrected over controls and k, and "
-                "none where seeds disagree in sign. No difference shown is not to say that there is none. "
+                "Differences are paired by test example; above 0, influence removes more. The "
+                "verdicts and asterisks are by q, corrected over controls and k, and none where seeds disagree in "
+                "sign. No difference shown is not to say that there is none. "
                 f"{differences.attrs.get('caption', '')}".strip()
             ),
         ],
