@@ -57,6 +57,8 @@ def plan_study(study: Study) -> Plan:
         StagePlan("report", "the page and its figures", 0.0, 0, study.is_fresh("report")),
     )
     memory = 4 * measured.weights_nbytes + measured.bank_nbytes
+    if measured.passes > 1:  # their inner products add up, in float64
+        memory += 8 * len(study.data.train) * len(study.data.test)
     further = _removal_plan(study, measured), _mixing_plan(study, measured)
     return Plan(stages, further, memory, measured.passes, measured.coverage)
 
@@ -82,7 +84,7 @@ def _attribution_plan(study: Study, measured: Measured) -> StagePlan:
     return StagePlan(
         "attribute",
         f"{len(data.train):,} training x {len(data.test):,} test examples at {config.epochs + 1} checkpoints, "
-        f"{passes} pass(es) each",
+        f"{passes} pass{'es' * (passes > 1)} each",
         len(config.seeds) * _attribution_seconds(study, measured, len(data.train)),
         checkpoints * 4 * len(data.train) * len(data.test),
         study.is_fresh("attribute"),
