@@ -278,7 +278,7 @@ def mantel(q_value: float) -> pd.DataFrame:
 
 def test_relations_state_what_was_found_and_that_nothing_was() -> None:
     found = relations(with_tables(relations=mantel(0.02))).findings[0]
-    assert "mean influence with distance in script (−0.50, q = 0.020)" in found
+    assert "mean influence with distance (script) (−0.50, q = 0.020)" in found
     null = relations(with_tables(relations=mantel(0.4))).findings[0]
     assert null.startswith("None of the 1 correlation")
     assert "p = 0.400" in null

@@ -58,7 +58,7 @@ def _finding(frame: pd.DataFrame) -> str:
 
 
 def _tested(row: Row) -> str:
-    return f"{row['measure']} with distance in {row['distance']}"
+    return f"{row['measure']} with distance ({row['distance']})"
 
 
 def _table(frame: pd.DataFrame) -> Table:
