@@ -27,7 +27,9 @@ KNOWN_COLUMNS = (
     *("test_language", "train_language", "control", "measure", "distance", "k"),
     *("mean", "low", "high", "seed_standard_deviation", "signs_agree", "n_test", "n_clusters"),
 )
-ACCURACY = pd.DataFrame({"seed": [7], "checkpoint": [10], "language": ["en"], "accuracy": [0.5]})
+ACCURACY = pd.DataFrame(
+    {"seed": [7], "checkpoint": [10], "language": ["en"], "n": [8], "accuracy": [0.5]}
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +109,12 @@ def test_more_examples_than_there_are_lists_them_all() -> None:
     assert len(top_examples_table({7: INFLUENCES[7]}, 1000)) == 4 * 2 * 20
 
 
-def test_accuracy_is_passed_through(tables: Path) -> None:
-    pd.testing.assert_frame_equal(read(tables, "accuracy"), ACCURACY, check_dtype=False)
+def test_accuracy_is_passed_through_with_limits(tables: Path) -> None:
+    found = read(tables, "accuracy")
+    pd.testing.assert_frame_equal(found[ACCURACY.columns], ACCURACY, check_dtype=False)
+    # Wilson's interval of 4 of 8, by hand: (4 + z^2 / 2 -+ z * sqrt(2 + z^2 / 4)) / (8 + z^2), z = 1.959964.
+    assert found["low"].tolist() == pytest.approx([0.2152], abs=1e-4)
+    assert found["high"].tolist() == pytest.approx([0.7848], abs=1e-4)
 
 
 def test_the_same_results_give_the_same_bytes(tables: Path, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def write_tables(
 ) -> list[Path]:
     """Write every table that the results allow into `folder`; return the files in reading order.
 
-    `influences` is by seed; with several, deviations between seeds are tabled too. `accuracy` is
-    written as it is given, `examples` is how many proponents and opponents of each test example
+    `influences` is by seed; with several, deviations between seeds are tabled too. `accuracy`
+    (fractions, of `n` examples) gets its limits, `examples` is how many proponents and opponents of each test example
     are listed, `asked` what else is known of the data. What the data does not allow is left out,
     with one line to `on_notice` that says why; `contents.md` lists both.
 
