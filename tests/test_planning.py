@@ -15,7 +15,9 @@ def test_a_plan_counts_steps_examples_and_bytes_and_writes_nothing(study_file): 
     by_name = {stage.name: stage for stage in plan.stages}
     assert list(by_name) == list(study.stages)
     assert "2 run(s) of 6 steps, accuracy on 12 examples" in by_name["finetune"].what
-    assert "12 training x 6 test examples at 3 checkpoints, 1 pass each" in by_name["attribute"].what
+    assert (
+        "12 training x 6 test examples at 3 checkpoints, 1 pass each" in by_name["attribute"].what
+    )
     assert by_name["attribute"].disk_nbytes == 2 * 4 * 12 * 6 * 3
     assert all(
         stage.seconds > 0 for stage in plan.stages if stage.name in ("finetune", "attribute")
