@@ -57,8 +57,8 @@ def _finding(numbers: Numbers, frame: pd.DataFrame) -> str:
         )
         said.append(f"{span} for the languages trained on" if len(trained) > 1 else span)
     return (
-        f"Of the top {numbers.data.k:,} proponents from other languages, this study and the other share a "
-        f"Jaccard index of {listing(said)}. Chance is {_chance(frame, 'expected_jaccard')}, with the same labels "
+        f"Of the top {numbers.data.k:,} proponents from other languages, this study and the other share, by the "
+        f"Jaccard index, {listing(said)}. Chance is {_chance(frame, 'expected_jaccard')}, with the same labels "
         f"{_chance(frame, 'expected_jaccard_given_labels')}."
     )
 
