@@ -31,7 +31,8 @@ def test_zero_shot_languages_and_the_span_of_the_others_are_said() -> None:
     (finding,) = section.findings
     assert finding.endswith(
         "by the Jaccard index, 0.10 [0.05, 0.15] for ko Korean (zero-shot here) and from 0.50 [0.40, 0.60] (de "
-        "German) to 0.60 [0.50, 0.70] (en English) for the languages trained on. Chance is 0.05, with the same labels 0.10."
+        "German) to 0.60 [0.50, 0.70] (en English) for the languages trained on. Chance is 0.05, with the same "
+        "labels 0.10."
     )
     (table,) = next(part for part in section.parts if isinstance(part, Folded)).tables
     assert list(table.rows[2]) == [
