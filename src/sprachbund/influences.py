@@ -11,8 +11,8 @@ import xarray as xr
 from sprachbund.errors import InfluenceError, SprachbundWarning
 from sprachbund.influence import Influence
 from sprachbund.questions import Questions, Sign
+from sprachbund.store.layout import EXAMPLE_COORDINATES
 
-_COLUMNS = ("", "_language", "_item", "_group", "_label")  # of the examples; "" is their id
 _NAME = re.compile(r"seed-(\d+)\.zarr")
 
 
@@ -97,7 +97,7 @@ def _check_same_examples(runs: Mapping[int, Influence]) -> None:
     """Chance, items and labels are taken from one run for all: they must be the same in each."""
     (seed, first), *others = runs.items()
     for other_seed, other in others:
-        for name in (f"{dim}{column}" for dim in ("train", "test") for column in _COLUMNS):
+        for name in ("train", "test", *EXAMPLE_COORDINATES):
             one, two = (run.dataset[name].values.tolist() for run in (first, other))
             if one == two:
                 continue

@@ -337,7 +337,9 @@ def test_k_beyond_the_training_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_parts_that_do_not_belong_together_are_refused() -> None:
-    with pytest.raises(StudyError, match="seed 1 has other test examples"):
+    with pytest.raises(
+        StudyError, match=r"seeds 0 and 1 are not runs on the same examples: .* in test and"
+    ):
         made_up(influences={0: influence(TRAIN, TEST), 1: influence(TRAIN, ("en",))})
     with pytest.raises(StudyError, match="at least one seed"):
         made_up(influences={})

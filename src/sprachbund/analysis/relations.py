@@ -140,10 +140,12 @@ def _cells(matrix: xr.DataArray, distance: xr.DataArray) -> _Cells:
         if test in tests and train in trains and test != train
     ]
     rows, columns = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-    distance_LL = distance.sel(language=languages, other_language=languages).values
-    _check_symmetric(distance_LL.astype(np.float64), languages)
+    distance_LL = distance.sel(language=languages, other_language=languages).values.astype(
+        np.float64
+    )
+    _check_symmetric(distance_LL, languages)
     full = matrix.reindex(test_language=languages, train_language=languages).values
-    influence_C, distance_C = full[rows, columns], distance_LL[rows, columns].astype(np.float64)
+    influence_C, distance_C = full[rows, columns], distance_LL[rows, columns]
     _check_numbers(influence_C, distance_C, [(languages[r], languages[c]) for r, c in pairs])
     role = np.array([(name in tests) + 2 * (name in trains) for name in languages])
     roles = [np.flatnonzero(role == code) for code in np.unique(role)]

@@ -24,9 +24,8 @@ from sprachbund.errors import InfluenceError, SprachbundWarning
 _CELLS_NAMED = 10
 _LANGUAGES = ("test_language", "train_language")
 _ROUNDING = 1e-9
-_ENOUGH_RUNS = (
-    3  # with two, the difference would too often be 0, and the interval blind to other seeds
-)
+# With two, what is left of their deviation would too often be 0, and the interval blind to other seeds.
+_ENOUGH_RUNS = 3
 
 
 def over_seeds(results: Mapping[int, xr.DataArray]) -> xr.Dataset:

@@ -62,9 +62,9 @@ class RepeatedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         seen: list[bytes] = []
-        for batch in self._batches:
+        for number, batch in enumerate(self._batches):
             seen.append(_digest(batch))
-            if self._first is not None and seen[-1:] != self._first[len(seen) - 1 : len(seen)]:
+            if self._first is not None and self._first[number : number + 1] != seen[number:]:
                 raise GradientError(_CHANGED)
             yield batch
         if not seen:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from sprachbund.errors import StudyError
+from sprachbund.errors import InfluenceError, StudyError
 from sprachbund.influence import Influence
+from sprachbund.influences import Influences
 from sprachbund.report.results import Results
 
 ACCURACY_COLUMNS = ("seed", "checkpoint", "epoch", "language", "n", "accuracy", "loss")
@@ -43,8 +44,10 @@ class ReportData:
         missing = [name for name in ACCURACY_COLUMNS if name not in self.accuracy.columns]
         if missing:
             raise StudyError(f"the accuracy table lacks the columns {', '.join(missing)}")
-        for seed, influence in self.influences.items():
-            _check_same_examples(self.first, influence, seed)
+        try:
+            Influences(self.influences)
+        except InfluenceError as error:
+            raise StudyError(f"a report shows runs of one study: {error}") from error
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -60,17 +63,3 @@ class ReportData:
     def method(self) -> str:
         """The attribution method, "tracin" or "tracin-cosine"."""
         return self.first.method
-
-
-def _check_same_examples(first: Influence, other: Influence, seed: int) -> None:
-    if other.method != first.method:
-        raise StudyError(
-            f'the result of seed {seed} is of the method "{other.method}", that of the first seed '
-            f'of "{first.method}"; a report shows one method'
-        )
-    for dimension in ("train", "test"):
-        if not other.dataset[dimension].equals(first.dataset[dimension]):
-            raise StudyError(
-                f"the result of seed {seed} has other {dimension} examples than the first seed; "
-                "attribute every seed with the same data"
-            )

@@ -119,8 +119,12 @@ def _remaining(own: pd.DataFrame, subject: str) -> Table:
             ]
         )
     header = [
-        *("Control", "Mean lift", "Interval excludes 1", "Change shown"),
-        *("Remains, median", "Range"),
+        "Control",
+        "Mean lift",
+        "Interval excludes 1",
+        "Change shown",
+        "Remains, median",
+        "Range",
     ]
     caption = f"The {subject} after each control, over the test languages; 1 is chance"
     return Table(caption, header, rows)
