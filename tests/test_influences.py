@@ -141,8 +141,11 @@ def test_what_does_not_belong_together_is_refused() -> None:
 
 
 def test_a_k_that_is_no_whole_number_is_refused() -> None:
-    for k in ((5, 10), 5.0, "5"):
-        with pytest.raises(InfluenceError, match=r"expected one whole number"):
-            RUNS[3].share(k=k)  # type: ignore[arg-type]
+    for k in (5.0, "5", (5, 7.5), None):
+        for asked in (RUNS[3].share, RUNS[3].share_test):
+            with pytest.raises(InfluenceError, match=r"expected a whole number"):
+                asked(k=k)  # type: ignore[arg-type]
+    with pytest.raises(InfluenceError, match="no k is given"):
+        RUNS[3].share(k=())
     with pytest.raises(InfluenceError, match="one decomposition is given for the runs of seeds 3"):
         ALL.confounds(10, decomposition=object())  # type: ignore[arg-type]

@@ -4,9 +4,10 @@ The answers are the functions of `sprachbund.analysis`, which is built upon `inf
 imported when a question is asked, and never by importing this module (docs/decisions.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
+import numpy as np
 import xarray as xr
 
 from sprachbund.errors import InfluenceError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from sprachbund.influence import Influence
 
 Sign = Literal["proponents", "opponents"]
+
+Ks = int | Sequence[int]
+"""One k, or several: then the answer has the dim `k`."""
 
 
 class Questions:
@@ -35,20 +39,20 @@ class Questions:
         assert isinstance(self, Influence)
         return {0: self}
 
-    def share(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    def share(self, k: Ks = 100, sign: Sign = "proponents") -> xr.Dataset:
         """Percentage of each test example's top k that each training language contributes.
 
         Choenni et al. (2023), section 6. `expected_percent` [train_language] is chance.
         """
         from sprachbund.analysis import answers
 
-        return answers.share(self._runs, (k,), sign).sel(k=k, drop=True)
+        return _for(k, answers.share(self._runs, _several(k), sign))
 
-    def lift(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    def lift(self, k: Ks = 100, sign: Sign = "proponents") -> xr.Dataset:
         """`share` over the share expected by chance; 1 is chance."""
         from sprachbund.analysis import answers
 
-        return answers.lift(self._runs, (k,), sign).sel(k=k, drop=True)
+        return _for(k, answers.lift(self._runs, _several(k), sign))
 
     def share_test(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
         """Does the language of training examples matter for `share`? See `permutation_test`.
@@ -93,14 +97,15 @@ class Questions:
 
         return courses.dynamics(self._runs, k, sign)
 
-    def own_share_change(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
+    def own_share_change(self, k: Ks = 100, sign: Sign = "proponents") -> xr.Dataset:
         """How far the own-language share has moved by the last checkpoint: [since, test_language], points.
 
-        The last language is "all", the test examples of all languages that are trained on.
+        The last language is "all", the test examples of all languages that are trained on. `q_value` is over all cells,
+        and so over every k asked for.
         """
         from sprachbund.analysis import courses
 
-        return courses.own_share_change(self._runs, (k,), sign).sel(k=k, drop=True)
+        return _for(k, courses.own_share_change(self._runs, _several(k), sign))
 
     def share_by_checkpoint(self, k: int = 100, sign: Sign = "proponents") -> xr.Dataset:
         """`share` in the course of fine-tuning: [scores, checkpoint, test_language, train_language].
@@ -129,7 +134,7 @@ class Questions:
 
         return courses.learning(self._runs)
 
-    def reinforcement(self, k: int = 100) -> xr.Dataset:
+    def reinforcement(self, k: Ks = 100) -> xr.Dataset:
         """How many proponents from other languages are translations of the own language's.
 
         Returns: `reinforcing_percent`, `expected_percent`, `excess_percent` and their limits; see
@@ -137,7 +142,7 @@ class Questions:
         """
         from sprachbund.analysis import answers
 
-        return answers.reinforcement(self._runs, (k,)).sel(k=k, drop=True)
+        return _for(k, answers.reinforcement(self._runs, _several(k)))
 
     def retrieval(self, k: int = 100) -> xr.Dataset:
         """Are the translations of own-language proponents found; see `translation_retrieval`."""
@@ -211,3 +216,13 @@ class Questions:
                 f"one decomposition is given for the runs of seeds {seeds}; give {{seed: decomposition}}"
             )
         return dict.fromkeys(self._runs, given)
+
+
+def _several(k: Ks) -> list[int]:
+    ks: list[int] = np.atleast_1d(k).tolist()
+    return ks
+
+
+def _for(k: Ks, found: xr.Dataset) -> xr.Dataset:
+    """Without the dim `k` where one was asked for."""
+    return found if np.ndim(k) else found.isel(k=0, drop=True)

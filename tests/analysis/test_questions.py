@@ -40,6 +40,17 @@ def test_shares_and_lifts_are_those_of_the_sharing_matrix() -> None:
     assert (both["seed_standard_deviation"] >= 0).all()
 
 
+def test_several_k_are_asked_at_once() -> None:
+    for several in ((5, 20), [5, 20], np.array([5, 20])):
+        for name in ("share", "lift", "reinforcement", "own_share_change"):
+            question = getattr(ONE, name)
+            found = question(several)
+            assert found["k"].values.tolist() == [5, 20]
+            for k in several:
+                expected = question(int(k)).drop_vars("q_value", errors="ignore")
+                xr.testing.assert_allclose(found.sel(k=k, drop=True)[list(expected)], expected)
+
+
 def test_dynamics_are_those_of_each_checkpoint() -> None:
     found = ONE.dynamics(10)
     expected = own_and_cross(alone(ONE, lambda s: top_shares(s, (10,)).isel(k=0, drop=True)))

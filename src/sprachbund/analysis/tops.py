@@ -27,11 +27,11 @@ def part_in_top(scores: xr.DataArray, k: int | npt.NDArray[np.intp], sign: Sign)
 
     Returns: [test, train], in 0..1; sums to k over training examples. NaN for a test example of which fewer than k
     scores are numbers.
-    Raises: InfluenceError if a k exceeds the number of training examples.
+    Raises: InfluenceError if a k is no whole number, or exceeds the number of training examples.
     """
     keys_MN = _ascending(scores, sign)
+    check_ks(np.unique(np.asarray(k)).tolist(), keys_MN.shape[1])
     k_M = np.broadcast_to(np.asarray(k, dtype=np.intp), len(keys_MN))
-    check_ks(np.unique(k_M).tolist(), keys_MN.shape[1])
     sorted_MN = np.partition(keys_MN, np.unique(k_M) - 1, axis=1)
     last_M1 = np.take_along_axis(sorted_MN, k_M[:, None] - 1, axis=1)
     before_MN, equal_MN = keys_MN < last_M1, keys_MN == last_M1
@@ -71,9 +71,7 @@ def check_ks(ks: Sequence[int], n_train: int) -> None:
         raise InfluenceError("no k is given: name how many training examples count as the top")
     for k in ks:
         if not isinstance(k, Integral):
-            raise InfluenceError(
-                f"k is {k}; expected one whole number (for several, ks=(10, 100) in sprachbund.analysis.answers)"
-            )
+            raise InfluenceError(f"k is {k}; expected a whole number")
         if not 1 <= k <= n_train:
             raise InfluenceError(
                 f"k is {k}, but there are {n_train} training examples; k must lie in 1..{n_train}"
