@@ -16,6 +16,15 @@ _CHANGED = (
 )
 
 
+def check_batch(batch: Batch) -> None:
+    """Raises: GradientError if the batch holds something that is no tensor."""
+    for name, value in batch.items():
+        if not isinstance(value, Tensor):
+            raise GradientError(
+                f"{name} of a batch is {value!r:.50}; expected a tensor: leave it out, or give it in loss="
+            )
+
+
 def batch_size(batch: Batch) -> int:
     """Number of examples of a collated batch; its `labels`, or an answer's `start_positions`, have one row for each.
 
@@ -77,6 +86,7 @@ class RepeatedBatches:
 
 
 def _digest(batch: Batch) -> bytes:
+    check_batch(batch)
     digest = hashlib.sha256()
     for name, value in batch.items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
@@ -92,7 +102,14 @@ def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Te
     if mask is None or mask.dim() != 2 or bool(mask.all()):
         return alone
     kept = mask[0].bool()
-    is_encoder_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if not bool(kept.any()):
+        raise GradientError(
+            "the attention mask leaves out every token of an example: there is nothing to predict it from"
+        )
+    is_encoder_decoder = any(  # also in a wrapper
+        getattr(getattr(module, "config", None), "is_encoder_decoder", False)
+        for module in model.modules()
+    )
     return {
         name: value[:, kept]
         if value.shape[:2] == mask.shape and _is_by_token(name, value, is_encoder_decoder)

@@ -21,7 +21,7 @@ from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, tensors
 from sprachbund.gradients.local import UnsuitedError
-from sprachbund.gradients.lookups import Lookups
+from sprachbund.gradients.lookups import Lookups, embedded
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
@@ -41,9 +41,11 @@ class Capture:
         self._sites = sites
         self._pass: Pass | None = None
         self._kinds_of_rows: defaultdict[nn.Module, set[str]] = defaultdict(set)
+        self._used_apart = _used_apart(sites)
         self.misshapen: frozenset[str] = frozenset()
         self.touched: frozenset[str] = frozenset()
         self.is_irregular = False
+        self.is_differentiable = True
         self._expands = True
         self._stack = ExitStack()
 
@@ -70,16 +72,20 @@ class Capture:
 
         Returns the losses, detached. `consume` is called at most once for each parameter; a parameter that the loss
         does not reach is never handed over. `misshapen` names those that were not batch first, `touched` those of the
-        `unproven` that autograd has a gradient for, by their module or not; `is_irregular` tells that a module got
-        neither one row nor all tokens of each example: this batch needs a proof of its own.
+        `unproven` that autograd has a gradient for, by their module or not, and of the matrices that it has one for
+        by anything but their module; `is_irregular` tells that a module got neither one row nor all tokens of each
+        example, or arguments that it never got: this batch needs a proof of its own; `is_differentiable`, that the
+        losses depend on something that is watched.
         """
         with (
-            noticed(unproven) as touched,
+            noticed({**self._used_apart, **unproven}) as touched,
             self._observed(batch, consume, self._kinds_of_rows) as current,
         ):
             value = self._forward_pass(current, losses)
+            self.is_differentiable = value.requires_grad
             if value.requires_grad:
-                torch.autograd.backward(value.sum())
+                with current.backward():
+                    torch.autograd.backward(value.sum())
             current.finish()
         self.touched = frozenset(touched)
         self.misshapen = frozenset(current.not_per_example)
@@ -123,21 +129,22 @@ class Capture:
 
     @contextmanager
     def _watch(self, site: Site) -> Iterator[None]:
-        if isinstance(site.rule, LinearRule) and "forward" not in vars(site.module):
+        if isinstance(site.rule, LinearRule) and _is_apart(site):
             with forward_replaced(site.module, partial(self._linear, site)):
                 yield
             return
-        if isinstance(site.rule, LookupRule) and "forward" not in vars(site.module):
+        if isinstance(site.rule, LookupRule) and _is_apart(site):
             looking_up = partial(self._looking_up, site, site.module.forward)
             with forward_replaced(site.module, looking_up):
                 yield
             return
-        hook = partial(self._forward, site)
-        handle = site.module.register_forward_hook(hook, with_kwargs=True)
-        try:
+        hook, module = partial(self._forward, site), site.module
+        with ExitStack() as stack:
+            if isinstance(module, nn.Embedding) and _is_apart(site):
+                stack.enter_context(forward_replaced(module, partial(self._embedding, module)))
+            handle = module.register_forward_hook(hook, with_kwargs=True)
+            stack.callback(handle.remove)
             yield
-        finally:
-            handle.remove()
 
     def _linear(self, site: Site, input: Tensor) -> Tensor:
         current, module = self._pass, site.module
@@ -146,14 +153,16 @@ class Capture:
             return F.linear(input, module.weight, module.bias)
         if not input.numel():  # an adapter or expert that no example is for
             return F.linear(input, module.weight, module.bias)
-        if not _is_by_example(input, [input], current.batch_size):
+        if not _is_by_example(site, input, [input], current.batch_size):
             misfit: Tensor = current.misfit(site, F.linear(input, module.weight, module.bias))
             return misfit
-        _refuse_autocast(input)
+        _refuse_transforms(input)
         for name in site.names.values():
             current.expected[name] += 1
 
         def arrive(x_BTI: Tensor, g_BTO: Tensor) -> None:
+            if not current.is_backward:
+                return
             current.note_rows(module, input.shape[0])
             gradients = LinearRule.from_factors(x_BTI, g_BTO)
             for local_name, name in site.names.items():
@@ -163,9 +172,15 @@ class Capture:
         output: Tensor = TrackedLinear.apply(input, anchor, module, current.batch_size, arrive)  # type: ignore[no-untyped-call]
         return output
 
+    def _embedding(self, module: nn.Embedding, input: Tensor) -> Tensor:
+        return embedded(module, input, hidden=self._pass is not None)
+
     def _looking_up(
         self, site: Site, forward: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
+        if self._pass is None:
+            return forward(*args, **kwargs)
+
         def looked_up(ids: Tensor, rows: Tensor) -> Tensor:
             watched = self._forward(site, site.module, (ids,), {}, rows)
             return rows if watched is None else watched
@@ -199,10 +214,11 @@ class Capture:
         results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         if input is not None and not input.numel():  # an adapter or expert that no example is for
             return None
-        if input is None or not _is_by_example(input, results, size):
+        if input is None or not _is_by_example(site, input, results, size):
             return current.misfit(site, output)
-        _refuse_autocast(input)
+        _refuse_transforms(input)
         call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
+        current.is_irregular |= site.rule.meets_new(call)
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, watchable, output)
             results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
@@ -231,8 +247,11 @@ class Capture:
         return torch.autograd.graph.register_multi_grad_hook(results, complete)
 
     def _backward(self, site: Site, call: Call, *grad_outputs: Tensor) -> None:
-        current, self._pass = self._pass, None  # the rule may run the module again, unobserved
+        current = self._pass
         assert current is not None
+        if not current.is_backward:
+            return
+        self._pass = None  # the rule may run the module again, unobserved
         current.note_rows(site.module, call.rows)
         try:
             with torch.no_grad():
@@ -258,7 +277,12 @@ def _tokens_of_an_example(batch: Batch) -> frozenset[int]:
     )
 
 
-def _refuse_autocast(input: Tensor) -> None:
+def _refuse_transforms(input: Tensor) -> None:
+    if torch._C._functorch.is_functorch_wrapped_tensor(input):
+        raise GradientError(
+            "the model runs under a transform of torch.func (vmap, grad, jvp), in which its modules' gradients cannot "
+            "be read: write the loss without it, for a batch of examples at once"
+        )
     if torch.is_autocast_enabled(input.device.type):
         raise GradientError(
             "the model runs under autocast, in which weights and gradients have types of their own: leave autocast "
@@ -266,10 +290,27 @@ def _refuse_autocast(input: Tensor) -> None:
         )
 
 
-def _is_by_example(input: Tensor, results: list[Tensor], size: int) -> bool:
+def _is_apart(site: Site) -> bool:
+    """Whether autograd does not see that the module uses its table or matrix: its forward is replaced."""
+    is_hidden = isinstance(site.rule, LinearRule | EmbeddingRule)
+    return is_hidden and "forward" not in vars(site.module)
+
+
+def _used_apart(sites: Sequence[Site]) -> dict[str, nn.Parameter]:
+    """The parameters of such modules alone: where autograd has a gradient for one, something else uses it, too."""
+    apart: dict[str, nn.Parameter] = {}
+    for site in sites:
+        if _is_apart(site):
+            apart |= {name: site.module.get_parameter(local) for local, name in site.names.items()}
+    others = {name for site in sites if not _is_apart(site) for name in site.names.values()}
+    return {name: parameter for name, parameter in apart.items() if name not in others}
+
+
+def _is_by_example(site: Site, input: Tensor, results: list[Tensor], size: int) -> bool:
     """Whether the first axis of what goes in and of all that comes out holds the examples, alone or with tokens."""
     return (
-        input.dim() > 0
+        input.dim() >= site.rule.least_axes
+        and input.dim() > 0
         and input.shape[0] > 0
         and input.shape[0] % size == 0
         and bool(results)

@@ -5,7 +5,7 @@ differentiated by autograd one example at a time: slower, and as exact.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import TracebackType
@@ -29,10 +29,13 @@ from sprachbund.gradients.parameters import (
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.proof import (
     Comparison,
+    compare_losses,
     few_of,
     lengths_of,
+    other_order,
     precision_of,
     prove_batch_independence,
+    prove_losses,
     prove_own_loss,
     random_weights,
 )
@@ -42,6 +45,12 @@ _FLOAT16 = (
     "the model is in float16, in which products of small gradients vanish and those of large activations overflow: "
     "scores may be wrong. Load it in bfloat16 or float32"
 )
+
+_NO_GRADIENT = (
+    "the loss of a batch depends on none of the attributed parameters (detached, computed under no_grad, or of other "
+    "parameters): its gradients are zero"
+)
+_EXAMPLES_OF_OWN_LOSS = 8
 
 
 class GradientEngine:
@@ -69,12 +78,17 @@ class GradientEngine:
         self._proven: set[str] = set()
         self._proven_alone: set[str] = set()  # on copies of one example: enough for batches of one
         self._is_proven = self._is_proven_on_several = self._is_proven_on_padding = False
-        self._by_autograd: set[str] = set()
+        # Hooks of others on a parameter see the gradients of the batch's sum, or change them.
+        self._by_autograd = {
+            name for name, value in self.selection.parameters.items() if value._backward_hooks
+        }
         # What counts as rounding is measured by the gradient with respect to these.
         self._whole = self.selection.parameters
         self._stack = ExitStack()
 
     def __enter__(self) -> "GradientEngine":
+        if torch.is_inference_mode_enabled():
+            raise GradientError("there are no gradients in torch.inference_mode: leave it first")
         self._stack.enter_context(freed_memory_kept())
         self._stack.enter_context(evaluation_mode(self._model))
         try:
@@ -134,12 +148,15 @@ class GradientEngine:
         Raises: GradientError if the model's loss of an example depends on its batch, or gradients
             cannot be told apart by example.
         """
+        size = batch_size(batch)
+        if not size:
+            return torch.zeros(0, device=self.device, dtype=self.dtype)
         batch = {name: value.to(self.device) for name, value in batch.items()}
         padding_BT = padding_of(batch)
-        self._prove_what_is_new(batch, is_padded=padding_BT is not None)
+        is_new = self._prove_what_is_new(batch, is_padded=padding_BT is not None)
         proven_here = self._proven_on(batch)
         proven, reached = self._proven | proven_here, set[str]()
-        leaking_B = torch.zeros(batch_size(batch), dtype=torch.bool, device=self.device)
+        leaking_B = torch.zeros(size, dtype=torch.bool, device=self.device)
 
         def note(name: str, gradient: PerExampleGradient) -> None:
             nonlocal leaking_B
@@ -150,17 +167,23 @@ class GradientEngine:
             consume(name, gradient)
 
         losses = self._pass(batch, note)
+        if is_new:  # the proof had few examples, and a loss that depends on all of them may not show with few
+            leaking_B[self._some_of(size)] = True
         suspects = leaking_B.nonzero().flatten().tolist()
-        if suspects:
-            prove_batch_independence(self._model, self._loss, batch, suspects)
-        is_irregular = self._capture.is_irregular and batch_size(batch) > 1
+        prove_losses(self._model, self._loss, batch, losses, suspects)
+        is_irregular = self._capture.is_irregular and size > 1
         if reached or is_irregular or self._capture.misshapen or self._capture.touched:
             # An expert or adapter that earlier batches never reached, or one that got a selection of the tokens,
             # which may come from any example: its turn to be proven. Or what could not be read, and what has its first
             # gradient elsewhere than in its module: no more than rounding, or an error.
-            self._prove_again(batch if batch_size(batch) > 1 else few_of(batch), proven_here)
+            self._prove_again([batch if size > 1 else few_of(batch)], proven_here)
             proven_here |= reached
         return losses
+
+    def _some_of(self, size: int) -> Tensor:
+        """Positions of the examples whose loss in a whole batch is compared: of a loss of the user's more than two."""
+        count = min(size, 2 if self._default_loss else _EXAMPLES_OF_OWN_LOSS)
+        return torch.linspace(0, size - 1, count).round().long()
 
     def _install(self) -> None:
         rest = self._parameters(self.selection.parameters.keys() - self._by_autograd)
@@ -178,21 +201,37 @@ class GradientEngine:
         known = self._proven | self._proven_alone | self._by_autograd
         unproven = self._parameters(self.selection.parameters.keys() - known)
         losses = self._capture.passing(batch, consume, lambda: self._checked_loss(batch), unproven)
-        rest = self._parameters(self._by_autograd)
-        tables = self.selection.tables
-        for name, gradient in gradients_one_by_one(
-            self._checked_loss, partial(example_alone, self._model), batch, rest, tables
-        ).items():
+        if not self._capture.is_differentiable:
+            warnings.warn(_NO_GRADIENT, SprachbundWarning, stacklevel=4)
+        for name, gradient in self._one_by_one(batch, losses).items():
             consume(name, gradient)
         return losses
+
+    def _one_by_one(self, batch: Batch, together_B: Tensor) -> dict[str, PerExampleGradient]:
+        """Of what is left to autograd; each example's loss must be the one that it has in the batch."""
+        alone_B: list[Tensor] = []
+
+        def loss(alone: Batch) -> Tensor:
+            alone_B.append(self._checked_loss(alone))
+            return alone_B[-1]
+
+        rest = self._parameters(self._by_autograd)
+        alone = partial(example_alone, self._model)
+        found = gradients_one_by_one(loss, alone, batch, rest, self.selection.tables)
+        if alone_B and precision_of(self._model) in (torch.float32, torch.float64):
+            compare_losses(self._model, torch.cat(alone_B).detach(), together_B, len(together_B))
+        return found
 
     def _checked_loss(self, batch: Batch) -> Tensor:
         losses = self._loss(self._model, batch)
         check_losses(losses, batch_size(batch))
         return losses
 
-    def _prove_what_is_new(self, batch: Batch, *, is_padded: bool) -> None:
-        """Prove on the first batch, and once more on the first with several examples and the first with padding."""
+    def _prove_what_is_new(self, batch: Batch, *, is_padded: bool) -> bool:
+        """Prove on the first batch, and once more on the first with several examples and the first with padding.
+
+        Returns: whether this batch is one of these.
+        """
         is_several = batch_size(batch) > 1
         if not self._is_proven:
             self._prove(batch)
@@ -201,11 +240,12 @@ class GradientEngine:
             is_padded and not self._is_proven_on_padding
         ):
             prove_batch_independence(self._model, self._loss, lengths_of(batch))
-            self._prove_again(few_of(batch), self._proven_on(batch))
+            self._prove_again(_orders_of_few(batch), self._proven_on(batch))
         else:
-            return
+            return False
         self._is_proven_on_several |= is_several
         self._is_proven_on_padding |= is_padded
+        return True
 
     def _proven_on(self, batch: Batch) -> set[str]:
         """Where to note what this batch proves."""
@@ -213,38 +253,49 @@ class GradientEngine:
 
     def _prove(self, first: Batch) -> None:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
-        batch, proven = few_of(first), self._proven_on(first)
+        orders, proven = _orders_of_few(first), self._proven_on(first)
         prove_batch_independence(self._model, self._loss, lengths_of(first))
         if self._default_loss:
-            prove_own_loss(self._model, self._loss, batch)
-        wrong = self._disagreeing(batch, proven) | self._capture.misshapen
+            prove_own_loss(self._model, self._loss, orders[0])
+        wrong = self._disagreeing(orders, proven) | self._capture.misshapen
         if wrong:
             self._by_autograd |= wrong
             self._capture.__exit__(None, None, None)
             self._install()
-            still = self._disagreeing(batch, proven) | self._capture.misshapen
+            still = self._disagreeing(orders, proven) | self._capture.misshapen
             if still:
                 raise GradientError(_unprovable(still))
         if self._by_autograd:
             warnings.warn(_slow_path(self.parameters_by_autograd), SprachbundWarning, stacklevel=3)
         self._proven |= self._by_autograd
 
-    def _prove_again(self, batch: Batch, proven: set[str]) -> None:
-        wrong = self._disagreeing(batch, proven)
+    def _prove_again(self, orders: Sequence[Batch], proven: set[str]) -> None:
+        wrong = self._disagreeing(orders, proven)
         if wrong:
             raise GradientError(_unprovable(wrong))
 
-    def _disagreeing(self, batch: Batch, proven: set[str]) -> set[str]:
-        """Names of the captured parameters whose gradients do not add up to autograd's; the others are noted."""
-        weight_B = random_weights(batch_size(batch), self.device)
-        expected = gradient_of_sum(self._checked_loss, batch, self._whole, weight_B)
+    def _disagreeing(self, orders: Sequence[Batch], proven: set[str]) -> set[str]:
+        """Names of the captured parameters whose gradients do not add up to autograd's; the others are noted.
+
+        `orders`: the same examples, once or in two orders.
+        """
+        weight_B = random_weights(batch_size(orders[0]), self.device)
+        expected = gradient_of_sum(self._checked_loss, orders[0], self._whole, weight_B)
         captured = self.selection.parameters.keys() - self._by_autograd
-        comparison = Comparison(expected, captured, weight_B, precision_of(self._model))
+        comparison = Comparison(expected, captured, precision_of(self._model))
         del expected
-        self._capture.passing(batch, comparison.take_away, lambda: self._checked_loss(batch), {})
-        comparison.finish()
+        for batch, weights in zip(orders, (weight_B, weight_B.flip(0)), strict=False):
+            take_away = partial(comparison.take_away, weights)
+            self._capture.passing(batch, take_away, partial(self._checked_loss, batch), {})
+            comparison.finish_pass()
         proven |= comparison.found - comparison.wrong
         return comparison.wrong
+
+
+def _orders_of_few(batch: Batch) -> list[Batch]:
+    """A few examples in both orders; of a single one and its copy there is one."""
+    few = few_of(batch)
+    return [few, other_order(few)] if batch_size(batch) > 1 else [few]
 
 
 def _listed(names: Set[str] | tuple[str, ...]) -> str:
@@ -255,8 +306,8 @@ def _listed(names: Set[str] | tuple[str, ...]) -> str:
 
 def _slow_path(names: tuple[str, ...]) -> str:
     return (
-        f"{len(names)} parameters are used outside their own module, or by several examples at once, and are "
-        f"differentiated one example at a time, exactly but slowly: {_listed(names)}"
+        f"{len(names)} parameters are used outside their own module, or by several examples at once, or have hooks, "
+        f"and are differentiated one example at a time, exactly but slowly: {_listed(names)}"
     )
 
 

@@ -27,9 +27,21 @@ class UnsuitedError(Exception):
 class LocalRule(Rule):
     """grad theta[n] = (d output[n] / d theta)^T g[n], by autograd through this module alone."""
 
+    least_axes = 1
+
     def __init__(self) -> None:
         self._batched: bool | None = None
         self._shared: set[KeyPath] = set()
+        self._met: set[KeyPath] | None = None
+
+    def meets_new(self, call: Call) -> bool:
+        """A mask [T, T] that is first there in a batch of T examples, say, looks like one of each example."""
+        paths, _ = tree_flatten_with_path((call.args, call.kwargs))
+        given = {path for path, leaf in paths if isinstance(leaf, Tensor)}
+        is_new = self._met is not None and not given <= self._met
+        if call.batch_size > 1:  # of a single one whatever is there is its own
+            self._met = given | (self._met or set())
+        return is_new
 
     def per_example(
         self, call: Call, grad_outputs: tuple[Tensor, ...]
@@ -64,12 +76,18 @@ class LocalRule(Rule):
 
 @contextmanager
 def _attributes_kept(module: nn.Module) -> Iterator[None]:
-    """Older hooks (`prune`, `weight_norm`) set the weight that they compute on the module, at every call."""
-    attributes = dict(vars(module))
+    """Older hooks (`prune`, `weight_norm`) set the weight that they compute on the module, at every call.
+
+    Others keep what they last saw, as an attribute or a buffer, in modules within, too: what a rule's run has there is
+    good for nothing outside it.
+    """
+    kept = [(part, dict(vars(part)), dict(part._buffers)) for part in module.modules()]
     try:
         yield
     finally:
-        vars(module).update(attributes)
+        for part, attributes, buffers in kept:
+            vars(part).update(attributes)
+            part._buffers.update(buffers)
 
 
 def _own_parameters(call: Call) -> dict[str, Tensor]:

@@ -28,9 +28,19 @@ class Lookups(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
         if func is not F.embedding:
-            return output
-        asked = _LOOKUP.bind(*args, **(kwargs or {})).arguments
-        is_watched = asked["weight"] is self._table
-        return self._on_lookup(asked["input"], output) if is_watched else output
+            return func(*args, **(kwargs or {}))
+        asked = _LOOKUP.bind(*args, **(kwargs or {}))
+        if asked.arguments["weight"] is not self._table:
+            return func(*args, **(kwargs or {}))
+        asked.arguments["weight"] = (
+            self._table.detach()
+        )  # the gradient of its rows is all that is asked
+        output = func(*asked.args, **asked.kwargs)
+        return self._on_lookup(asked.arguments["input"], output)
+
+
+def embedded(module: nn.Embedding, input: Tensor, *, hidden: bool) -> Tensor:
+    """What an ordinary embedding's forward returns; `hidden`: without a gradient of its table."""
+    table = module.weight.detach() if hidden else module.weight
+    return F.embedding(input, table, module.padding_idx)

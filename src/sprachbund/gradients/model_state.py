@@ -1,7 +1,7 @@
 """The state of a model while it is attributed: nothing random in it, nothing that learns; as it was afterwards."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -59,21 +59,38 @@ def frozen(model: nn.Module) -> Iterator[None]:
 def noticed(parameters: Mapping[str, nn.Parameter]) -> Iterator[set[str]]:
     """Filled on leaving: names of the frozen parameters that a backward pass inside has a gradient for.
 
-    Their own `.grad` stays as it is.
+    Their own `.grad` stays as it is, and what others do once it is there (an optimizer's step) does not happen.
     """
     touched: set[str] = set()
-    kept = {name: parameter.grad for name, parameter in parameters.items()}
-    try:
+    grads = {name: parameter.grad for name, parameter in parameters.items()}
+    with ExitStack() as stack:
         for parameter in parameters.values():
-            parameter.grad = None
-            parameter.requires_grad_(True)
-        yield touched
-        touched |= {
-            name
-            for name, parameter in parameters.items()
-            if parameter.grad is not None and float(parameter.grad.norm()) > _VANISHING
-        }
+            stack.enter_context(_without_hooks(parameter))
+        try:
+            for parameter in parameters.values():
+                parameter.grad = None
+                parameter.requires_grad_(True)
+            yield touched
+            touched |= {
+                name
+                for name, parameter in parameters.items()
+                if parameter.grad is not None and float(parameter.grad.norm()) > _VANISHING
+            }
+        finally:
+            for name, parameter in parameters.items():
+                parameter.grad = grads[name]
+                parameter.requires_grad_(False)
+
+
+@contextmanager
+def _without_hooks(parameter: nn.Parameter) -> Iterator[None]:
+    hooks = parameter._post_accumulate_grad_hooks
+    if not hooks:
+        yield
+        return
+    kept = dict(hooks)
+    hooks.clear()
+    try:
+        yield
     finally:
-        for name, parameter in parameters.items():
-            parameter.grad = kept[name]
-            parameter.requires_grad_(False)
+        hooks.update(kept)

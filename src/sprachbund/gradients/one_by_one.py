@@ -29,7 +29,8 @@ def gradient_of_sum(
     finally:
         for parameter in chosen:
             parameter.requires_grad_(False)
-    return dict(zip(parameters, gradients, strict=True))
+    dense = (value.to_dense() if value.is_sparse else value for value in gradients)
+    return dict(zip(parameters, dense, strict=True))
 
 
 def gradients_one_by_one(

@@ -1,7 +1,8 @@
 """One forward and backward pass: which gradients are still expected, which have come, and what could not be read."""
 
 from collections import defaultdict
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.hooks import RemovableHandle
 
+from sprachbund.errors import GradientError
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
 from sprachbund.gradients.sites import Site
 
@@ -25,11 +27,23 @@ class Pass:
     arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
     not_per_example: set[str] = field(default_factory=set)
     is_irregular: bool = False
+    is_backward: bool = False
+    """Whether the backward pass of the losses runs, and not one that the model or the loss makes within."""
+    consumed: set[str] = field(default_factory=set)
     looked_up: int | None = None
     """The rows of the last lookup in a table, of examples or of their choices."""
     is_expanded: bool = False
     """Whether rows that examples share were given to the model once for each."""
     hooks: list[RemovableHandle] = field(default_factory=list)
+
+    @contextmanager
+    def backward(self) -> Iterator[None]:
+        """Inside, gradients count."""
+        self.is_backward = True
+        try:
+            yield
+        finally:
+            self.is_backward = False
 
     def note_rows(self, module: nn.Module, rows: int) -> None:
         """Rows that are neither an example's nor its tokens' may have been gathered from anywhere in the batch.
@@ -51,7 +65,7 @@ class Pass:
         """The output of a call that is not by example; only a gradient that comes for it tells that it mattered."""
 
         def note(grad: Tensor) -> None:
-            if bool(grad.any()):
+            if self.is_backward and bool(grad.any()):
                 self.not_per_example.update(site.names.values())
 
         for name in site.names.values():
@@ -66,13 +80,21 @@ class Pass:
         self.arrived[name].append(gradient)
         self.expected[name] -= 1
         if self.expected[name] == 0:
-            self.consume(name, merge(self.arrived.pop(name)))
+            self._hand_over(name, self.arrived.pop(name))
 
     def finish(self) -> None:
         """Calls whose output the loss does not depend on never report; the others still count."""
         for name, gradients in self.arrived.items():
             if name not in self.not_per_example:
-                self.consume(name, merge(gradients))
+                self._hand_over(name, gradients)
+
+    def _hand_over(self, name: str, gradients: list[PerExampleGradient]) -> None:
+        if name in self.consumed:
+            raise GradientError(
+                f"the gradient of {name} came twice in one backward pass: leave it out with parameters="
+            )
+        self.consumed.add(name)
+        self.consume(name, merge(gradients))
 
     def forget(self) -> None:
         """Expect nothing any more; a hook on several tensors would keep their graph alive."""

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
-from sprachbund.gradients.batches import Batch, RepeatedBatches, batch_size, examples_within
+from sprachbund.gradients.batches import (
+    Batch,
+    RepeatedBatches,
+    batch_size,
+    check_batch,
+    examples_within,
+)
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import Loss
 from sprachbund.gradients.memory import (
@@ -22,7 +28,7 @@ from sprachbund.gradients.memory import (
 from sprachbund.gradients.parameters import ParameterFilter
 from sprachbund.gradients.passes import Portion, Sums, Work, portions_within
 from sprachbund.gradients.scoring import fill_bank, fill_means, score_batch, squared_norms
-from sprachbund.gradients.similarity import cosine
+from sprachbund.gradients.similarity import cosine, warn_of_vanishing
 
 Similarity = Literal["dot", "cosine"]
 
@@ -118,6 +124,7 @@ def mean_influence(
     with GradientEngine(model, loss=loss, parameters=parameters) as engine:
         if similarity == "cosine":
             norm_M = torch.cat([squared_norms(engine, batch) for batch in tests]).sqrt()
+            warn_of_vanishing("test", norm_M)
             weight_M = torch.where(norm_M > 0, weight_M / norm_M.clamp_min(1e-300), 0.0)
         bank = fill_means(engine, tests, group_M, weight_M)
         scores = [score_batch(engine, bank, batch) for batch in RepeatedBatches(train)]
@@ -125,6 +132,7 @@ def mean_influence(
     mean_GN = torch.cat([score.dot_MB for score in scores], dim=1)
     if similarity == "cosine":
         norm_N = torch.cat([score.norm_B for score in scores])
+        warn_of_vanishing("training", norm_N)
         mean_GN = torch.where(norm_N > 0, mean_GN / norm_N.clamp_min(1e-300), 0.0)
     return mean_GN.to(dtype)
 
@@ -155,6 +163,8 @@ def portions_of(
     bank_dtype: BankDtype,
 ) -> tuple[Portion, ...]:
     """What each pass scores, so that its gradients fit the memory, warning of several passes."""
+    for batch in tests:
+        check_batch(batch)
     examples = sum(map(batch_size, tests))
     tokens = max(
         (value.shape[1] for batch in tests for value in batch.values() if value.dim() == 2),

@@ -52,7 +52,7 @@ def select_parameters(model: nn.Module, wanted: ParameterFilter | None) -> Selec
     if not chosen:
         cause = "every parameter is frozen" if not trainable else "the filter leaves none"
         raise GradientError(f"no parameter to attribute: {cause} (requires_grad, parameters=)")
-    embedded = {p for module, _, p in owners(model) if isinstance(module, nn.Embedding)}
+    embedded = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     linear = {p for module, _, p in owners(model) if isinstance(module, nn.Linear)}
     return Selection(
         parameters=chosen,
@@ -87,4 +87,5 @@ def _held(
 
 def _only_stores(module: nn.Module) -> bool:
     """Whether nobody calls this module with what is computed."""
-    return type(module).forward is nn.Module.forward or isinstance(module, ParametrizationList)
+    forward = getattr(type(module), "forward", None)  # a scripted module's type has none
+    return forward is nn.Module.forward or isinstance(module, ParametrizationList)

@@ -93,6 +93,8 @@ class RowGradient:
 
     @classmethod
     def merge(cls, calls: Sequence[Self]) -> "RowGradient":
+        if len({call.padding_idx for call in calls}) > 1:  # tied tables, one with a padding row
+            return RowGradient.merge([call.without_padding() for call in calls])
         return RowGradient(
             _pad_tokens([call.ids_BT for call in calls]),
             _pad_tokens([call.rows_BTD for call in calls]),
@@ -103,6 +105,14 @@ class RowGradient:
     @property
     def batch_size(self) -> int:
         return self.ids_BT.shape[0]
+
+    def without_padding(self) -> "RowGradient":
+        """The same gradient, of a table without a padding row."""
+        if self.padding_idx is None:
+            return self
+        is_padding_BT1 = (self.ids_BT == self.padding_idx)[:, :, None]
+        rows_BTD = self.rows_BTD.masked_fill(is_padding_BT1, 0.0)
+        return RowGradient(self.ids_BT, rows_BTD, self.table_rows, None)
 
     @cached_property
     def coalesced(self) -> "SparseRows":

@@ -50,6 +50,15 @@ def few_of(batch: Batch) -> dict[str, Tensor]:
     return _chosen(batch, positions)
 
 
+def other_order(few: Batch) -> dict[str, Tensor]:
+    """The same examples, last first.
+
+    A model that sorts its batch, by length or by language, leaves one of two orders as it is: only the other shows
+    whether it gives each example its own gradient.
+    """
+    return _chosen(few, [*reversed(range(batch_size(few)))])
+
+
 def lengths_of(batch: Batch) -> dict[str, Tensor]:
     """Examples of up to eight different lengths, the longest and the shortest among them; without padding, a few.
 
@@ -77,6 +86,8 @@ def _chosen(batch: Batch, positions: list[int]) -> dict[str, Tensor]:
 class Comparison:
     """What is left of autograd's gradients of a weighted sum of losses when the per-example ones are taken away.
 
+    Each pass is compared by itself: the errors of two orders of the same examples may cancel.
+
     The error is measured against the parameter's own norm, but not below a thousandth of the whole gradient's (that of
     other passes, and of what is differentiated otherwise, included): attention key biases, for one, have zero gradient
     in theory and rounding noise of the other activations in practice. What may pass so, in float32, is a millionth of
@@ -84,32 +95,30 @@ class Comparison:
     """
 
     def __init__(
-        self,
-        whole: dict[str, Tensor],
-        compared: Set[str],
-        weight_B: Tensor,
-        precision: torch.dtype,
+        self, whole: dict[str, Tensor], compared: Set[str], precision: torch.dtype
     ) -> None:
         self._tolerance = _RELATIVE_TOLERANCE.get(precision, _COARSE_TOLERANCE)
-        self._left = {name: whole[name] for name in compared}
-        self._weight_B = weight_B
+        self._expected = {name: whole[name] for name in compared}
+        self._missing = set(compared)
         self._norm = {name: _norm(value) for name, value in whole.items()}
         self._floor = 1e-3 * sum(norm**2 for norm in self._norm.values()) ** 0.5
         self.found: set[str] = set()
         self.wrong: set[str] = set()
 
-    def take_away(self, name: str, gradient: PerExampleGradient) -> None:
-        """Compare one parameter; what autograd gave for it is not needed any more and freed."""
-        left = self._left.pop(name)
-        gradient.subtract_from(left, self._weight_B.to(left.dtype))
+    def take_away(self, weight_B: Tensor, name: str, gradient: PerExampleGradient) -> None:
+        """One parameter in one pass, by the weight of each of its examples."""
+        left = self._expected[name].clone()
+        gradient.subtract_from(left, weight_B.to(left.dtype))
+        self._missing.discard(name)
         if self._norm[name] > 0:  # a gradient that vanishes for all these examples proves nothing
             self.found.add(name)
         self._judge(name, left)
 
-    def finish(self) -> None:
+    def finish_pass(self) -> None:
         """Parameters that no gradient came for must have none."""
-        while self._left:
-            self._judge(*self._left.popitem())
+        for name in self._missing:
+            self._judge(name, self._expected[name])
+        self._missing = set(self._expected)
 
     def _judge(self, name: str, left: Tensor) -> None:
         if not _norm(left) <= self._tolerance * max(self._norm[name], self._floor):
@@ -122,27 +131,44 @@ def _norm(value: Tensor) -> float:
     return float(torch.linalg.vector_norm(norms.double()))
 
 
-def prove_batch_independence(
-    model: nn.Module, loss: Loss, batch: Batch, positions: Iterable[int] | None = None
-) -> None:
-    """Compare the losses of the examples at these positions, by default all, with those of each alone.
+def prove_batch_independence(model: nn.Module, loss: Loss, batch: Batch) -> None:
+    """Compare the losses of all examples with those of each alone.
 
     Raises: GradientError if an example's loss changes with the examples or padding around it.
     """
-    size, tolerance = batch_size(batch), _loss_tolerance(model)
     with torch.no_grad():
         together = loss(model, batch)
-        check_losses(together, size)
-        for position in range(size) if positions is None else positions:
+    check_losses(together, batch_size(batch))
+    prove_losses(model, loss, batch, together, range(batch_size(batch)))
+
+
+def prove_losses(
+    model: nn.Module, loss: Loss, batch: Batch, together_B: Tensor, positions: Iterable[int]
+) -> None:
+    """Compare the losses that the examples at these positions have in the batch with those of each alone.
+
+    Raises: GradientError as `prove_batch_independence`.
+    """
+    for position in positions:
+        with torch.no_grad():
             alone = loss(model, example_alone(model, batch, position))
-            check_losses(alone, 1)
-            expected, found = float(alone[0]), float(together[position])
-            if not abs(found - expected) <= tolerance * max(abs(expected), 1e-2):
-                raise GradientError(
-                    f"the loss of one example is {expected:.6g} alone and {found:.6g} in a batch of "
-                    f"{size}: padding leaks into the model, its normalisation depends on the batch, "
-                    "or the loss averages over it. Influence of an example is not defined so"
-                )
+        check_losses(alone, 1)
+        compare_losses(model, alone, together_B[position : position + 1], len(together_B))
+
+
+def compare_losses(model: nn.Module, alone_L: Tensor, together_L: Tensor, size: int) -> None:
+    """Of some examples, each alone, and in their batch of this `size`.
+
+    Raises: GradientError as `prove_batch_independence`.
+    """
+    tolerance = _loss_tolerance(model)
+    for expected, found in zip(alone_L.tolist(), together_L.tolist(), strict=True):
+        if not abs(found - expected) <= tolerance * max(abs(expected), 1e-2):
+            raise GradientError(
+                f"the loss of one example is {expected:.6g} alone and {found:.6g} in a batch of "
+                f"{size}: padding leaks into the model, its normalisation depends on the batch, "
+                "or the loss averages over it. Influence of an example is not defined so"
+            )
 
 
 def _loss_tolerance(model: nn.Module) -> float:

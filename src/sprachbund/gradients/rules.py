@@ -30,6 +30,8 @@ class Rule(ABC):
     registry: ClassVar[dict[type[nn.Module], type["Rule"]]] = {}
     yields: ClassVar[frozenset[str]] = frozenset({"weight", "bias"})
     """The local names of the parameters that the rule knows; one with others says so."""
+    least_axes: ClassVar[int] = 2
+    """What goes in has at least so many: the examples', and the features'."""
 
     def __init_subclass__(cls, module_type: type[nn.Module] | None = None) -> None:
         if module_type is not None:
@@ -51,6 +53,10 @@ class Rule(ABC):
     def supports(cls, module: nn.Module) -> bool:  # noqa: ARG003
         """Whether this module's options are ones that the rule covers."""
         return True
+
+    def meets_new(self, call: Call) -> bool:  # noqa: ARG002
+        """Whether the call holds what no earlier one did, so that how it is read is not proven."""
+        return False
 
     @abstractmethod
     def per_example(
@@ -86,6 +92,8 @@ class Conv1DRule(Rule, module_type=Conv1D):
 class EmbeddingRule(Rule, module_type=nn.Embedding):
     """Row `ids[n, t]` of the table gets g[n, t]; the padding row gets nothing."""
 
+    least_axes = 1
+
     @classmethod
     def supports(cls, module: nn.Module) -> bool:
         assert isinstance(module, nn.Embedding)
@@ -97,9 +105,10 @@ class EmbeddingRule(Rule, module_type=nn.Embedding):
         module, ids = call.module, call.input
         grad_output = call.by_example(grad_outputs[0])
         assert isinstance(module, nn.Embedding)
-        ids_BT, rows_BTD = ids.flatten(1), grad_output.flatten(1, -2)
         if ids.dim() == 1:
             ids_BT, rows_BTD = ids[:, None], grad_output[:, None]
+        else:
+            ids_BT, rows_BTD = ids.flatten(1), grad_output.flatten(1, -2)
         return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, module.padding_idx)}
 
 
