@@ -63,3 +63,25 @@ def test_the_influence_snippet_of_the_readme_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", re.findall(r"\]\((docs/[\w-]+\.md|NOTICE)\)", README))
 def test_every_document_that_the_readme_names_exists(name):
     assert (ROOT / name).is_file()
+
+
+def test_the_snippets_on_a_run_of_ones_own_run(tmp_path, monkeypatch):
+    import trainer_runs
+
+    text = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    opening, whole = (
+        snippet
+        for snippet in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+        if "Run.open" in snippet or "write_tables" in snippet
+    )
+    trainer_runs.train(tmp_path / "my-output-dir", logging_steps=1)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(opening, names)
+    whole = whole.replace(
+        ", 128  # tokens", ", 16  # tokens"
+    )  # the tiny model has no more positions
+    with pytest.warns(sprachbund.SprachbundWarning, match="in order, negative, positive"):
+        exec(whole, names)
+    assert (tmp_path / "report.html").is_file()
+    assert (tmp_path / "tables" / "share_proponents.csv").is_file()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import yaml
 
 from sprachbund import attribution
 from sprachbund.configuration import read_study
-from sprachbund.errors import ConfigurationError, RunError, StudyError
+from sprachbund.errors import ConfigurationError, RunError, SprachbundWarning, StudyError
 from sprachbund.study import Study
+from sprachbund.study.data import draw
 from sprachbund.study.inputs import made_from
 from tiny_models import tiny_corpus, tiny_model
 
@@ -216,3 +219,44 @@ def test_a_stage_without_the_one_before_says_which_command_to_run(study_file):
         study.attribute()
     with pytest.raises(StudyError, match="run `sprachbund attribute` first"):
         study.analyse()
+
+
+def test_results_of_another_study_file_are_not_analysed(study_file):
+    study, _ = run(study_file)
+    page = study.report_path.read_bytes()
+    for override, message in (
+        ("finetuning.epochs=3", r"finetuning\.epochs is 3 in the file, 2 in the result"),
+        ("attribution.method=tracin", r"attribution\.method is tracin in the file, tracin-cosine"),
+        ("seed=5", "of train example 1 is"),
+        ("test_per_language=2", "4 test examples by the file, 6 in the result"),
+    ):
+        changed = Study(read_study(study_file, [override]), study.folder, base=study_file.parent)
+        with pytest.raises(StudyError, match=f"seed-0.zarr: not of this study file: .*{message}"):
+            changed.influences()
+        for stage in ("analyse", "report"):
+            assert status_of(stage, study_file, study.folder, override) == 2
+    assert study.report_path.read_bytes() == page
+    assert "seed: 5" not in (study.folder / "study.yaml").read_text(encoding="utf-8")
+    # What decides how fast it goes, or where the model lies, makes no other result.
+    Study(
+        read_study(study_file, ["attribution.batch_size=2", "attribution.memory=1GiB"]),
+        study.folder,
+        base=study_file.parent,
+    ).influences()
+
+
+def status_of(stage, study_file, folder, override) -> int:
+    command = [stage, str(study_file), "-o", str(folder), "--set", override]
+    return subprocess.run(
+        [sys.executable, "-m", "sprachbund", *command], capture_output=True, check=False
+    ).returncode
+
+
+def test_labels_that_look_like_a_slip_are_named(study_file):
+    path = study_file.parent / "train.jsonl"
+    first, *rest = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    label = json.loads(first)["label"]
+    changed = json.dumps(json.loads(first) | {"label": f"{label} "})
+    path.write_text(changed + "\n" + "".join(rest), encoding="utf-8")
+    with pytest.warns(SprachbundWarning, match=f'"{label} " .*differ by case or blanks alone'):
+        draw(read_study(study_file), study_file.parent)

@@ -209,6 +209,8 @@ def _one_stage(
 ) -> "Study":
     with _observer() as observer:
         study = _open(study_file, output, overrides, observer)
+        if name in ("analyse", "report"):
+            study.influences()  # before a word is written: they must be of this study file
         study.prepare()
         study.stages[name]()
     return study

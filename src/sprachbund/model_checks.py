@@ -45,8 +45,15 @@ def check_labels(path: str, config: PretrainedConfig, labels: Sequence[str]) -> 
             f"has {len(labels)} ({', '.join(labels)}); start from the model without its head, "
             "or use the data it was fine-tuned on"
         )
-    generic = all(str(name).upper() == f"LABEL_{index}" for index, name in enumerate(own))
-    if not generic and own != list(labels):
+    if own == list(labels):
+        return
+    if all(str(name).upper() == f"LABEL_{index}" for index, name in enumerate(own)):
+        warn(
+            f"{path}: its classes have no names (LABEL_0, ...): they are taken for, in order, {', '.join(labels)}. If "
+            "that is not the order of its training, every score is wrong: give the data's labels in that order "
+            "(`labels=` of Corpus.from_rows, `data.labels` of a study), or set id2label in its config.json"
+        )
+    else:
         raise ModelError(
             f"{path}: its classes are, in order, {', '.join(map(str, own))}, but those of the data "
             f"are {', '.join(labels)}; name and order the data's labels as the model has them"

@@ -12,7 +12,7 @@ from sprachbund.analysis.config import AnalysisConfig
 from sprachbund.configuration import LanguagesConfig, StudyConfig
 from sprachbund.data.config import DataConfig
 from sprachbund.embedded.model import unpack_model
-from sprachbund.errors import InfluenceError, StudyError
+from sprachbund.errors import DataError, InfluenceError, StudyError
 from sprachbund.finetuning import FinetuningConfig
 from sprachbund.folder_lock import only_process
 from sprachbund.index import Index, IndexConfig, build, build_index
@@ -108,6 +108,20 @@ def test_what_few_directions_leave_out_counts_in_the_resolvable_cosine(
     assert few.resolvable_cosine == pytest.approx((1 / 4096 + left_out**2) ** 0.5, rel=0.02)
     error = few.query(queries).double() - truth.dot / truth.scale
     assert float(error.square().mean().sqrt()) < 1.6 * few.resolvable_cosine
+
+
+def test_texts_become_a_batch_as_in_training(index, study, queries):
+    texts, labels = (study.data.test.frame[name].tolist() for name in ("text", "label"))
+    found = index.batch(texts, labels)
+    assert found.keys() == queries.keys()
+    for name, value in queries.items():
+        torch.testing.assert_close(found[name], value)
+    path = Run.open(study.run_path(0)).checkpoints[0].path
+    model = AutoModelForSequenceClassification.from_pretrained(path).eval()
+    predicted = index.batch(texts, step=0)["labels"]
+    assert predicted.tolist() == model(**queries).logits.argmax(1).tolist()
+    with pytest.raises(DataError, match=r"queries, row 1: label .* is not one of"):
+        index.batch(["a text"], ["no class"])
 
 
 def test_every_checkpoint_can_be_asked(index, queries):

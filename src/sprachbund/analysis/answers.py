@@ -40,6 +40,7 @@ from sprachbund.analysis.seeds import (
 )
 from sprachbund.analysis.sharing import example_shares
 from sprachbund.analysis.statistics import PERCENT, UNBOUNDED
+from sprachbund.errors import InfluenceError
 from sprachbund.influence import Influence, Sign
 
 Runs = Mapping[int, Influence]
@@ -215,6 +216,11 @@ def relations(runs: Runs, distances: xr.Dataset, k: int = 100) -> xr.Dataset:
     Returns: as `relations`, along `measure` and `distance`.
     Raises: InfluenceError if no distance can be tested.
     """
+    if not isinstance(distances, xr.Dataset):
+        raise InfluenceError(
+            f"distances are {type(distances).__name__}; expected a Dataset of [language, other_language], as "
+            "sprachbund.data.distances reads it"
+        )
     with quiet_about_signs():
         matrices = {
             "lift of the top k": lift(runs, (k,))["mean"].sel(k=k, drop=True),

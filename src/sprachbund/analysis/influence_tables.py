@@ -37,7 +37,10 @@ _OVERALL = "the mean over all training examples"
 _FROM_INTERVALS = (
     f"{STARRED}: p and q values from these intervals, over the languages and over all by itself"
 )
-_HOW_TESTED = f"{STARRED}, p and q values by exchanging the languages of training examples"
+_HOW_TESTED = (
+    f"{STARRED}, p and q values by exchanging the languages of training examples: they are of these runs and test "
+    "examples, where intervals are for others"
+)
 
 
 def shares_tables(runs: Runs, k: int, sign: Sign) -> list[Table]:

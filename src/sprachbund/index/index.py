@@ -22,7 +22,7 @@ from sprachbund.gradients.products import product
 from sprachbund.index.files import IndexFiles, load
 from sprachbund.index.gradients import sketch_batch
 from sprachbund.index.sketch import SignSketch
-from sprachbund.modeling import encode, load_checkpoint, load_tokenizer
+from sprachbund.modeling import collate, encode, load_checkpoint, load_tokenizer
 from sprachbund.runs.checkpoint_files import content_fingerprint
 
 _CANDIDATES_PER_RESULT = 5
@@ -91,6 +91,51 @@ class Index:
         left_out = self.at(self.steps[-1]).left_out
         return math.hypot(1.0 / math.sqrt(self._about["sketch"]), left_out)
 
+    def batch(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str] | None = None,
+        *,
+        pairs: Sequence[str] | None = None,
+        step: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Texts as one batch of queries, tokenised as in training.
+
+        Args:
+            texts: in any language.
+            labels: their classes by name; by default what the model predicts at the checkpoint.
+            pairs: second texts, where the training examples have them.
+            step: the checkpoint, by default the last.
+
+        Raises: DataError for an unknown label or an empty text; ValueError if the lists differ in length.
+        """
+        model, tokenizer = self._model(self._known(step))
+        of_each = zip(
+            texts,
+            labels or [self.train.labels[0]] * len(texts),
+            pairs or [""] * len(texts),
+            strict=True,
+        )
+        rows = [
+            {
+                "language": self.train.languages[0],
+                "text": text,
+                "label": label,
+                "text_pair": pair,
+                "split": "test",
+            }
+            for text, label, pair in of_each  # the language is not read
+        ]
+        corpus = Corpus.from_rows(rows, labels=self.train.labels, name="queries")
+        encoded = encode(corpus, tokenizer, self._about["max_length"])
+        batch = {
+            name: value.to(model.device) for name, value in collate(encoded, tokenizer).items()
+        }
+        if labels is None:
+            with torch.no_grad():
+                batch["labels"] = model(**batch).logits.argmax(dim=1)
+        return batch
+
     def query(
         self, batch: Batch, *, similarity: Similarity = "cosine", step: int | None = None
     ) -> Tensor:
@@ -99,7 +144,7 @@ class Index:
         A cosine is known to about `resolvable_cosine`; `top_k` and `exact` settle it. Each call proves its gradients.
 
         Args:
-            batch: collated queries with `labels` (for a prediction, the predicted class), as `collate` makes them.
+            batch: collated queries with `labels`, the classes by number, as `batch` makes them.
             similarity: "cosine" or "dot", of the compressed gradients.
             step: the checkpoint, by default the last.
 
@@ -123,7 +168,7 @@ class Index:
         """The k strongest proponents of each query: found by estimate, then scored exactly and ordered by that.
 
         Returns: the columns query (its position in the batch), rank (from 1), id, language, text, label and score,
-            which is exact.
+            which is exact; text_pair where the training examples have one.
         Raises: InfluenceError if k is larger than the training set.
         """
         if not 1 <= k <= len(self.train):
@@ -199,7 +244,9 @@ class Index:
         frame = self.train.frame
         queries, k = chosen_QK.shape
         positions = chosen_QK.flatten().tolist()
-        table = frame.iloc[positions][["id", "language", "text", "label"]].reset_index(drop=True)
+        pair = ["text_pair"] if self.train.has_pairs else []
+        shown = ["id", "language", "text", *pair, "label"]
+        table = frame.iloc[positions][shown].reset_index(drop=True)
         table.insert(0, "query", [query for query in range(queries) for _ in range(k)])
         table.insert(1, "rank", list(range(1, k + 1)) * queries)
         return table.assign(score=score_QK.flatten().tolist())

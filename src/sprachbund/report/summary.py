@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sprachbund.report.formatting import count, listing, number
+from sprachbund.analysis.wilson import with_wilson_limits
+from sprachbund.report.formatting import count, fraction, listing, number
 from sprachbund.report.languages import language_label
 from sprachbund.report.numbers import Numbers
 from sprachbund.report.section import Section
@@ -68,7 +69,22 @@ def _caution(numbers: Numbers) -> Finding:
         f"{' and other seeds' * several}, from as few as {count(smallest, 'test example')} in a "
         "language; they hold the training examples fixed. A share above chance is an association in "
         "the model's gradients: only retraining without the examples shows that predictions depend "
-        "on them.",
+        f"on them.{_unlearned(numbers)}",
+    )
+
+
+def _unlearned(numbers: Numbers) -> str:
+    """Where the model does no better than a guess, what its predictions rest on is no knowledge of the task."""
+    guess = 1 / len(numbers.data.first.labels)
+    accuracy = numbers.data.accuracy
+    last = accuracy.loc[accuracy["checkpoint"] == accuracy["checkpoint"].max()]
+    surest = with_wilson_limits(last).groupby("language")["low"].max()  # of several seeds
+    tags = [str(tag) for tag, low in surest.items() if low <= guess]
+    if not tags:
+        return ""
+    return (
+        f" In {listing([language_label(tag) for tag in tags])} accuracy is not shown to be above that of a guess "
+        f"({fraction(guess)}): there it is little that these shares tell of."
     )
 
 

@@ -3,6 +3,7 @@
 Killed at any moment, it goes on with what is pending, and the result is the same to the bit.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from sprachbund.errors import InfluenceError
+from sprachbund.errors import InfluenceError, SprachbundWarning
 from sprachbund.influence import Influence
 from sprachbund.store.chunks import check_chunks, chunk_keys, read_attributes
 from sprachbund.store.contents import Contents
@@ -186,7 +187,15 @@ class InfluenceWriter:
                 f"{self.path}: exists and is not an influence result; move it away, or choose "
                 "another path"
             )
-        if attributes.get("arguments") != self._contents.fingerprints():
+        wanted, found = self._contents.fingerprints(), attributes.get("arguments")
+        if found != wanted:
+            different = [name for name in wanted if (found or {}).get(name) != wanted[name]]
+            warnings.warn(
+                f"{self.path} is a finished result of other arguments ({', '.join(different)}): it is replaced once "
+                "the new one is finished. To keep both, stop and choose another path",
+                SprachbundWarning,
+                stacklevel=4,
+            )
             return False
         check_chunks(self.path, chunk_keys(self.path))
         return True

@@ -1,14 +1,16 @@
 """The examples of a study, drawn from its corpus: to train on, to attribute, and to measure accuracy on."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from sprachbund.analysis.config import LANG2VEC
 from sprachbund.configuration import StudyConfig
 from sprachbund.data.corpus import Corpus
+from sprachbund.data.languages import quoted
 from sprachbund.data.loading import load_corpus
 from sprachbund.data.sampling import sample
-from sprachbund.errors import ConfigurationError, DataError
+from sprachbund.errors import ConfigurationError, DataError, SprachbundWarning
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ def draw_from(corpus: Corpus, config: StudyConfig, base: Path) -> StudyData:
         raise DataError(
             f'{corpus.name}: "{corpus.labels[0]}" is the only label; expected at least two to tell apart'
         )
+    _warn_of_odd_labels(corpus)
     train = sample(
         corpus,
         split="train",
@@ -65,3 +68,24 @@ def _test_rows(config: StudyConfig, corpus: Corpus, per_language: int | None) ->
     return sample(
         corpus, split="test", languages=languages, per_language=per_language, seed=config.seed
     )
+
+
+def _warn_of_odd_labels(corpus: Corpus) -> None:
+    """A slip of the pen in one row makes a class of its own."""
+    written: dict[str, list[str]] = {}
+    for label in corpus.labels:
+        written.setdefault(label.strip().casefold(), []).append(label)
+    alike = [labels for labels in written.values() if len(labels) > 1]
+    rows = corpus.frame["label"].value_counts()
+    single = [str(label) for label, count in rows.items() if count == 1] if len(corpus) > 50 else []
+    odd = [
+        f"{quoted(one)} and {quoted(other)} differ by case or blanks alone"
+        for one, other, *_ in alike
+    ]
+    odd += [f"{quoted(label)} has a single row of {len(corpus):,}" for label in single]
+    if odd:
+        warnings.warn(
+            f"{corpus.name}: each label is a class of its own, and {'; '.join(odd[:3])}. If that is a slip, mend it",
+            SprachbundWarning,
+            stacklevel=3,
+        )

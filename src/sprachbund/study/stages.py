@@ -25,6 +25,7 @@ from sprachbund.study.decomposition import decompose_study, decompositions_of
 from sprachbund.study.inputs import made_from
 from sprachbund.study.observer import Observer, Silent
 from sprachbund.study.removal import check_study
+from sprachbund.study.results import check_results
 from sprachbund.study.tables import known_of
 from sprachbund.writing import write_text
 
@@ -174,11 +175,13 @@ class Study:
         return self.folder / "report.html"
 
     def influences(self) -> dict[int, Influence]:
-        """The results by seed. Raises: StudyError if they are not there yet."""
-        return {
+        """The results by seed. Raises: StudyError if they are not there yet, or of another study file."""
+        found = {
             seed: Influence.open(self._existing(self.influence_path(seed), "attribute"))
             for seed in self._seeds
         }
+        check_results(self, found)
+        return found
 
     def accuracy(self) -> pd.DataFrame:
         """Accuracy and loss by seed, checkpoint and language. Raises: StudyError if not measured yet."""

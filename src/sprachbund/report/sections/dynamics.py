@@ -115,7 +115,7 @@ def _no_verdict(n_checkpoints: int) -> str:
 
 def _verdict(change: Row) -> str:
     if _direction(change) == _NONE:
-        return f"no change in reliance on other languages is shown ({_points(change)}{_why_none(change)})"
+        return f"no change of it is shown ({_points(change)}{_why_none(change)})"
     return f"reliance on other languages {_direction(change)} by {_points(change)}"
 
 
@@ -133,8 +133,8 @@ def _why_none(change: Row) -> str:
 
 
 def _points(change: Row) -> str:
-    """The change of reliance on other languages; its size, where a direction is shown."""
-    sign = 1 if _direction(change) == _FALLS else -1
+    """The change of the own-language share, as in the table; where one is shown, how far reliance on others went."""
+    sign = -1 if _direction(change) == _RISES else 1
     low, high = sorted((sign * change["low"], sign * change["high"]))
     return estimate(sign * change["mean"], low, high, unit=" points")
 

@@ -1,0 +1,72 @@
+"""Whether influence results are those of a study as its file is now: tables of others would say what is not so."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sprachbund.errors import StudyError
+from sprachbund.influence import Influence
+
+if TYPE_CHECKING:
+    from sprachbund.study.stages import Study
+
+_MOST_NAMED = 3
+_COMPARED_ATTRIBUTION = ("method", "bank_dtype")  # the others decide how fast it goes
+
+
+def check_results(study: "Study", influences: Mapping[int, Influence]) -> None:
+    """By their own record, not by files' times: results may have been copied from where they were made.
+
+    Raises: StudyError if settings, training or test examples are not those of the study file.
+    """
+    for seed, influence in influences.items():
+        differing = [*_settings(study, influence), *_examples(study, influence)]
+        if differing:
+            more = f" and {len(differing) - _MOST_NAMED} more" * (len(differing) > _MOST_NAMED)
+            raise StudyError(
+                f"{study.influence_path(seed)}: not of this study file: {'; '.join(differing[:_MOST_NAMED])}{more}. "
+                f"Use the file that it was made with, {study.folder / 'study.yaml'}, or run the study of this one "
+                "(`sprachbund run`, into another folder with -o if both are to be kept)"
+            )
+
+
+def _settings(study: "Study", influence: Influence) -> Iterator[str]:
+    """A setting that the record lacks, being newer, is not compared."""
+    config, record = study.config, influence.provenance
+    asked: dict[str, dict[str, Any]] = {
+        "model": config.model.model_dump(mode="json"),
+        "finetuning": config.finetuning.model_dump(mode="json", exclude={"seeds"}),
+        "attribution": config.attribution.model_dump(mode="json", include={*_COMPARED_ATTRIBUTION}),
+    }
+    for section, values in asked.items():
+        found = record.get(section, {})
+        for name, value in values.items():
+            if name in found and _plain(name, found[name]) != _plain(name, value):
+                yield f"{section}.{name} is {value} in the file, {found[name]} in the result"
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A model that was moved is the same by its name."""
+    return Path(str(value)).name if name == "path" else value
+
+
+def _examples(study: "Study", influence: Influence) -> Iterator[str]:
+    for split, corpus in (("train", study.data.train), ("test", study.data.test)):
+        there = influence.dataset.sizes[split]
+        if len(corpus) != there:
+            yield f"{len(corpus):,} {split} examples by the file, {there:,} in the result"
+            continue
+        columns = {"id": split} | {c: f"{split}_{c}" for c in corpus.frame if c != "id"}
+        for column, name in columns.items():
+            if name not in influence.dataset.coords:
+                continue
+            pairs = zip(corpus.frame[column], influence.dataset[name].values, strict=True)
+            found = next(
+                ((n, *pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1]), None
+            )
+            if found is not None:
+                number, now, kept = found
+                yield (
+                    f"{column} of {split} example {number} is {now!r:.60} by the file, {str(kept)!r:.60} in the result"
+                )
+                break
