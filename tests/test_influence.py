@@ -242,3 +242,9 @@ def test_the_documentation_names_every_coordinate_and_variable(tmp_path: Path) -
     dataset = write(tmp_path / "i", VALUES, arguments(TRAIN, TEST)).dataset
     for name in (*dataset.coords, *dataset.data_vars, *dataset.attrs):
         assert f"`{name}`" in page, name
+
+
+def test_it_says_what_it_is() -> None:
+    assert repr(in_memory(VALUES, TRAIN, TEST)) == (
+        "<Influence tracin-cosine: 10 training examples (en, de), 3 test examples (en, ko, de), 3 checkpoints>"
+    )

@@ -46,6 +46,13 @@ class Influence(Questions):
         check_stored(root)
         return cls(xr.open_zarr(open_checked(root), chunks=None))
 
+    def __repr__(self) -> str:
+        sizes = self.dataset.sizes
+        return (
+            f"<Influence {self.method}: {sizes['train']:,} training examples ({', '.join(self.train_languages)}), "
+            f"{sizes['test']:,} test examples ({', '.join(self.test_languages)}), {sizes['checkpoint']} checkpoints>"
+        )
+
     @property
     def method(self) -> str:
         """The attribution method, "tracin" or "tracin-cosine"."""

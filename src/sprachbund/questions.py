@@ -224,5 +224,5 @@ def _several(k: Ks) -> list[int]:
 
 
 def _for(k: Ks, found: xr.Dataset) -> xr.Dataset:
-    """Without the dim `k` where one was asked for."""
-    return found if np.ndim(k) else found.isel(k=0, drop=True)
+    """Without the dim `k`, but with an attribute of that name, where one was asked for."""
+    return found if np.ndim(k) else found.isel(k=0, drop=True).assign_attrs(k=k)

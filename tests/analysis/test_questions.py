@@ -48,6 +48,7 @@ def test_several_k_are_asked_at_once() -> None:
             assert found["k"].values.tolist() == [5, 20]
             for k in several:
                 expected = question(int(k)).drop_vars("q_value", errors="ignore")
+                assert expected.attrs["k"] == k
                 xr.testing.assert_allclose(found.sel(k=k, drop=True)[list(expected)], expected)
 
 

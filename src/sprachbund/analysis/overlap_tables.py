@@ -34,11 +34,13 @@ def overlap_with_other_study_tables(runs: Runs, k: int, other: Runs, name: str) 
     """Over the seeds that both studies have, each with its counterpart."""
     if not other:
         raise InfluenceError(
-            "the study that analysis.compare_with names has no influence results yet; run it, then "
-            "`sprachbund analyse` again"
+            f'the study "{name}" that analysis.compare_with names has no influence results yet (or is elsewhere); run '
+            "it, then `sprachbund analyse` again"
         )
     if not (seeds := sorted(set(runs) & set(other))):
-        raise InfluenceError("the study that analysis.compare_with names has none of these seeds")
+        raise InfluenceError(
+            f'the study "{name}" that analysis.compare_with names has none of these seeds'
+        )
     joined = overlap_over_seeds({seed: overlap(runs[seed], other[seed], k) for seed in seeds})
     what = (
         f"Overlap with the study {name} of the top {k} proponents from other languages, among the "
