@@ -52,3 +52,15 @@ def tensors(values: object) -> Iterator[Tensor]:
 def first_tensor(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Raises: StopIteration if nothing that went in is a tensor."""
     return next(tensors((tuple(args), kwargs)))
+
+
+def holds_examples(input: Tensor, results: Sequence[Tensor], size: int, least_axes: int) -> bool:
+    """Whether the first axis of what goes in and of all that comes out holds the examples, alone or with tokens."""
+    return (
+        input.dim() >= least_axes
+        and input.shape[0] > 0
+        and input.shape[0] % size == 0
+        and bool(results)
+        and all(result.dim() > 0 and result.shape[0] > 0 for result in results)
+        and all(result.shape[0] % size == 0 for result in results)
+    )

@@ -19,14 +19,14 @@ from torch.utils.hooks import RemovableHandle
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
-from sprachbund.gradients.calls import Call, tensors
+from sprachbund.gradients.calls import Call, holds_examples, tensors
 from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups, embedded
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
-from sprachbund.gradients.sites import Site
+from sprachbund.gradients.sites import Site, used_by_hidden
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
 
 
@@ -41,7 +41,7 @@ class Capture:
         self._sites = sites
         self._pass: Pass | None = None
         self._kinds_of_rows: defaultdict[nn.Module, set[str]] = defaultdict(set)
-        self._used_apart = _used_apart(sites)
+        self._hidden = used_by_hidden(sites)
         self.misshapen: frozenset[str] = frozenset()
         self.touched: frozenset[str] = frozenset()
         self.is_irregular = False
@@ -78,7 +78,7 @@ class Capture:
         losses depend on something that is watched.
         """
         with (
-            noticed({**self._used_apart, **unproven}) as touched,
+            noticed({**self._hidden, **unproven}) as touched,
             self._observed(batch, consume, self._kinds_of_rows) as current,
         ):
             value = self._forward_pass(current, losses)
@@ -129,18 +129,18 @@ class Capture:
 
     @contextmanager
     def _watch(self, site: Site) -> Iterator[None]:
-        if isinstance(site.rule, LinearRule) and _is_apart(site):
+        if isinstance(site.rule, LinearRule) and site.is_hidden:
             with forward_replaced(site.module, partial(self._linear, site)):
                 yield
             return
-        if isinstance(site.rule, LookupRule) and _is_apart(site):
+        if isinstance(site.rule, LookupRule) and site.is_hidden:
             looking_up = partial(self._looking_up, site, site.module.forward)
             with forward_replaced(site.module, looking_up):
                 yield
             return
         hook, module = partial(self._forward, site), site.module
         with ExitStack() as stack:
-            if isinstance(module, nn.Embedding) and _is_apart(site):
+            if isinstance(module, nn.Embedding) and site.is_hidden:
                 stack.enter_context(forward_replaced(module, partial(self._embedding, module)))
             handle = module.register_forward_hook(hook, with_kwargs=True)
             stack.callback(handle.remove)
@@ -153,7 +153,7 @@ class Capture:
             return F.linear(input, module.weight, module.bias)
         if not input.numel():  # an adapter or expert that no example is for
             return F.linear(input, module.weight, module.bias)
-        if not _is_by_example(site, input, [input], current.batch_size):
+        if not holds_examples(input, [input], current.batch_size, site.rule.least_axes):
             misfit: Tensor = current.misfit(site, F.linear(input, module.weight, module.bias))
             return misfit
         _refuse_transforms(input)
@@ -214,11 +214,11 @@ class Capture:
         results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         if input is not None and not input.numel():  # an adapter or expert that no example is for
             return None
-        if input is None or not _is_by_example(site, input, results, size):
+        if input is None or not holds_examples(input, results, size, site.rule.least_axes):
             return current.misfit(site, output)
         _refuse_transforms(input)
         call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
-        current.is_irregular |= site.rule.meets_new(call)
+        current.is_irregular |= site.rule.note_arguments(call)
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, watchable, output)
             results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
@@ -288,32 +288,3 @@ def _refuse_transforms(input: Tensor) -> None:
             "the model runs under autocast, in which weights and gradients have types of their own: leave autocast "
             "off, or load the model in bfloat16"
         )
-
-
-def _is_apart(site: Site) -> bool:
-    """Whether autograd does not see that the module uses its table or matrix: its forward is replaced."""
-    is_hidden = isinstance(site.rule, LinearRule | EmbeddingRule)
-    return is_hidden and "forward" not in vars(site.module)
-
-
-def _used_apart(sites: Sequence[Site]) -> dict[str, nn.Parameter]:
-    """The parameters of such modules alone: where autograd has a gradient for one, something else uses it, too."""
-    apart: dict[str, nn.Parameter] = {}
-    for site in sites:
-        if _is_apart(site):
-            apart |= {name: site.module.get_parameter(local) for local, name in site.names.items()}
-    others = {name for site in sites if not _is_apart(site) for name in site.names.values()}
-    return {name: parameter for name, parameter in apart.items() if name not in others}
-
-
-def _is_by_example(site: Site, input: Tensor, results: list[Tensor], size: int) -> bool:
-    """Whether the first axis of what goes in and of all that comes out holds the examples, alone or with tokens."""
-    return (
-        input.dim() >= site.rule.least_axes
-        and input.dim() > 0
-        and input.shape[0] > 0
-        and input.shape[0] % size == 0
-        and bool(results)
-        and all(result.dim() > 0 and result.shape[0] > 0 for result in results)
-        and all(result.shape[0] % size == 0 for result in results)
-    )

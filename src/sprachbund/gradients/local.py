@@ -34,7 +34,7 @@ class LocalRule(Rule):
         self._shared: set[KeyPath] = set()
         self._met: set[KeyPath] | None = None
 
-    def meets_new(self, call: Call) -> bool:
+    def note_arguments(self, call: Call) -> bool:
         """A mask [T, T] that is first there in a batch of T examples, say, looks like one of each example."""
         paths, _ = tree_flatten_with_path((call.args, call.kwargs))
         given = {path for path, leaf in paths if isinstance(leaf, Tensor)}

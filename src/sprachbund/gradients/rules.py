@@ -54,8 +54,8 @@ class Rule(ABC):
         """Whether this module's options are ones that the rule covers."""
         return True
 
-    def meets_new(self, call: Call) -> bool:  # noqa: ARG002
-        """Whether the call holds what no earlier one did, so that how it is read is not proven."""
+    def note_arguments(self, call: Call) -> bool:  # noqa: ARG002
+        """Whether the call, of which this takes note, has arguments that none had: how they are read is not proven."""
         return False
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Sites: the modules to watch for the wanted parameters, each with the rule for its type."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -20,6 +20,24 @@ class Site:
     module: nn.Module
     rule: Rule
     names: Mapping[str, str]
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether autograd does not see that the module uses its table or matrix: its forward can be replaced."""
+        kinds = LinearRule, EmbeddingRule
+        return isinstance(self.rule, kinds) and "forward" not in vars(self.module)
+
+
+def used_by_hidden(sites: Iterable[Site]) -> dict[str, nn.Parameter]:
+    """Parameters of hidden modules alone: where autograd has a gradient for one, something else uses it, too."""
+    used: dict[str, nn.Parameter] = {}
+    others: set[str] = set()
+    for site in sites:
+        if site.is_hidden:
+            used |= {name: site.module.get_parameter(local) for local, name in site.names.items()}
+        else:
+            others.update(site.names.values())
+    return {name: parameter for name, parameter in used.items() if name not in others}
 
 
 def find_sites(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> tuple[Site, ...]:
