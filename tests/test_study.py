@@ -183,7 +183,7 @@ def test_a_study_is_compared_with_one_of_more_languages_once_that_is_run(study_f
     zero_shot = ["languages.test=[de]", "finetuning.seeds=[0]"]
     _, watcher = run(study_file, *zero_shot, "analysis.compare_with=both")
     (line,) = [line for line in watcher.said if "overlap with the other study" in line]
-    assert "has no influence results yet; run it" in line
+    assert 'the study "both" that analysis.compare_with names has no influence results yet' in line
 
     config = read_study(study_file, [*zero_shot, "languages.train=[en, de]"])
     other = Study(config, study_file.parent / "both", base=study_file.parent)
