@@ -1,5 +1,6 @@
 """What a proof on a few examples of the first batch does not show: it must be found out, or never matter."""
 
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -168,6 +169,16 @@ def test_a_backward_pass_within_the_loss_counts_for_nothing(from_the_first, simi
     check(Deep(), train, test, similarity, adversarial)
 
 
+def test_a_loss_that_is_later_differentiated_through_a_gradient_is_an_error():
+    def loss(model, batch):
+        return penalised(model, batch) if "penalised" in batch else losses(model, batch)
+
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    train = [batch | {"penalised": torch.ones(1)} for batch in train]
+    with pytest.raises(GradientError, match="do not add up"):
+        pairwise_influence(Deep(), train, test, loss=loss)
+
+
 @SIMILARITIES
 def test_a_loss_that_is_differentiated_through_a_gradient_is_left_to_autograd(similarity):
     train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
@@ -317,8 +328,11 @@ def test_what_a_module_keeps_is_a_plain_tensor_afterwards(tmp_path):
     model = WithKept()
     check(model, builders.batches(TRAIN, 4), builders.batches(TEST, 5))
     torch.save(model.state_dict(), tmp_path / "state")
-    assert float(model.keeping.last) == float(model.keeping.last)
-    assert model.keeping.within.seen.sum().isfinite()
+    last = float(model.keeping.last)
+    assert model.keeping.within.seen.mean().item() == pytest.approx(last)
+    (test,) = builders.batches(TEST, 5)
+    model(**test)
+    assert float(model.keeping.last) != last, "it is a plain buffer that goes on"
 
 
 class LateNorm(Classifier):
@@ -439,3 +453,45 @@ def test_means_warn_of_gradients_that_vanish():
     train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
     with pytest.warns(SprachbundWarning, match="training examples is zero"):
         mean_influence(Classifier(), train, test, [0, 0, 1, 1, 1], "cosine", loss=hinge)
+
+
+def test_parameters_that_are_all_left_to_autograd_are_not_called_out_of_reach():
+    """Only a hooked table is asked for: no module is watched, and its gradient is there."""
+    model = Classifier()
+    model.embedding.weight.register_hook(lambda gradient: gradient)
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the loss of a batch depends on none")
+        warnings.filterwarnings("ignore", ".*one example at a time", SprachbundWarning)
+        found = pairwise_influence(
+            model, train, test, parameters=lambda name: name == "embedding.weight"
+        )
+    assert found.any()
+
+
+def test_weights_of_two_classes_are_no_examples_of_a_batch():
+    """A tensor that all share and that has as many rows as the proof has examples."""
+
+    def weighted(model, batch):
+        return losses(model, batch) * batch["weights"].sum()
+
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    weights = torch.tensor([[0.5, 1.5]]).double()
+    expected = pairwise_influence(Classifier(), train, test) * 4
+    train, test = ([b | {"weights": weights} for b in batches] for batches in (train, test))
+    found = pairwise_influence(Classifier(), train, test, loss=weighted)
+    torch.testing.assert_close(found, expected)
+
+
+class Scripted(Classifier):
+    def build(self):
+        self.scale = nn.Parameter(torch.randn(WIDTH))
+        self.within = torch.jit.script(nn.Tanh())
+
+    def body(self, x, attention_mask):
+        return self.within(x * self.scale)
+
+
+@pytest.mark.filterwarnings("ignore:.*one example at a time", "ignore:.*torch.jit")
+def test_a_scripted_module_within_is_no_obstacle():
+    check(Scripted(), builders.batches(TRAIN, 4), builders.batches(TEST, 5))

@@ -106,24 +106,30 @@ def example_alone(model: nn.Module, batch: Batch, position: int) -> dict[str, Te
         raise GradientError(
             "the attention mask leaves out every token of an example: there is nothing to predict it from"
         )
-    is_encoder_decoder = any(  # also in a wrapper
-        getattr(getattr(module, "config", None), "is_encoder_decoder", False)
-        for module in model.modules()
-    )
+    has_decoder = _has_decoder(model)
     return {
         name: value[:, kept]
-        if value.shape[:2] == mask.shape and _is_by_token(name, value, is_encoder_decoder)
+        if value.shape[:2] == mask.shape and _is_by_token(name, value, has_decoder)
         else value
         for name, value in alone.items()
     }
 
 
-def _is_by_token(name: str, value: Tensor, is_encoder_decoder: bool) -> bool:
+def _has_decoder(model: nn.Module) -> bool:
+    """Whether an encoder-decoder is in it, wrapped or not; an encoder that was taken out of one is none."""
+    return any(
+        getattr(getattr(module, "config", None), "is_encoder_decoder", False)
+        and getattr(module, "decoder", None) is not None
+        for module in model.modules()
+    )
+
+
+def _is_by_token(name: str, value: Tensor, has_decoder: bool) -> bool:
     """Whether what has the shape of the attention mask, and more axes perhaps, goes with its tokens.
 
     Everything does (ids, positions, boxes, languages, ...) but for what belongs to a decoder and the labels of several
     classes, which happen to be as many.
     """
     if name == "labels":
-        return not is_encoder_decoder and not value.is_floating_point()
+        return not has_decoder and not value.is_floating_point()
     return not name.startswith("decoder_")

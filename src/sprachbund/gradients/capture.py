@@ -21,7 +21,7 @@ from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, holds_examples, tensors
 from sprachbund.gradients.local import UnsuitedError
-from sprachbund.gradients.lookups import Lookups, embedded
+from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
@@ -173,7 +173,8 @@ class Capture:
         return output
 
     def _embedding(self, module: nn.Embedding, input: Tensor) -> Tensor:
-        return embedded(module, input, hidden=self._pass is not None)
+        table = module.weight if self._pass is None else module.weight.detach()
+        return F.embedding(input, table, module.padding_idx)
 
     def _looking_up(
         self, site: Site, forward: Callable[..., Tensor], *args: Any, **kwargs: Any

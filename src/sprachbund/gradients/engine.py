@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.allocator import freed_memory_kept
-from sprachbund.gradients.batches import Batch, batch_size, example_alone
+from sprachbund.gradients.batches import Batch, batch_size, check_batch, example_alone
 from sprachbund.gradients.capture import Capture
 from sprachbund.gradients.losses import Loss, TaskLoss, check_losses
 from sprachbund.gradients.model_state import evaluation_mode
@@ -32,7 +32,6 @@ from sprachbund.gradients.proof import (
     compare_losses,
     few_of,
     lengths_of,
-    other_order,
     precision_of,
     prove_batch_independence,
     prove_losses,
@@ -136,6 +135,7 @@ class GradientEngine:
 
         Layers that share a parameter add up their tokens, and so the bank's memory of it (`bank_nbytes`).
         """
+        check_batch(batch)
         batch = {name: value.to(self.device) for name, value in batch.items()}
         alone = example_alone(self._model, batch, 0)
         return self._capture.calls(alone, lambda: self._loss(self._model, alone))
@@ -148,6 +148,7 @@ class GradientEngine:
         Raises: GradientError if the model's loss of an example depends on its batch, or gradients
             cannot be told apart by example.
         """
+        check_batch(batch)
         size = batch_size(batch)
         if not size:
             return torch.zeros(0, device=self.device, dtype=self.dtype)
@@ -167,7 +168,9 @@ class GradientEngine:
             consume(name, gradient)
 
         losses = self._pass(batch, note)
-        if is_new:  # the proof had few examples, and a loss that depends on all of them may not show with few
+        if (
+            is_new and self._is_fine
+        ):  # a loss that depends on the whole batch may not show with the proof's few
             leaking_B[self._some_of(size)] = True
         suspects = leaking_B.nonzero().flatten().tolist()
         prove_losses(self._model, self._loss, batch, losses, suspects)
@@ -185,6 +188,15 @@ class GradientEngine:
         count = min(size, 2 if self._default_loss else _EXAMPLES_OF_OWN_LOSS)
         return torch.linspace(0, size - 1, count).round().long()
 
+    @property
+    def _is_fine(self) -> bool:
+        """Whether losses have digits enough to compare them example by example, however small."""
+        return precision_of(self._model) in (torch.float32, torch.float64)
+
+    @property
+    def _is_narrowed(self) -> bool:
+        return self._whole is not self.selection.parameters
+
     def _install(self) -> None:
         rest = self._parameters(self.selection.parameters.keys() - self._by_autograd)
         sites = find_sites(self._model, rest)
@@ -201,7 +213,7 @@ class GradientEngine:
         known = self._proven | self._proven_alone | self._by_autograd
         unproven = self._parameters(self.selection.parameters.keys() - known)
         losses = self._capture.passing(batch, consume, lambda: self._checked_loss(batch), unproven)
-        if not self._capture.is_differentiable:
+        if not (self._capture.is_differentiable or self._by_autograd or self._is_narrowed):
             warnings.warn(_NO_GRADIENT, SprachbundWarning, stacklevel=4)
         for name, gradient in self._one_by_one(batch, losses).items():
             consume(name, gradient)
@@ -212,14 +224,15 @@ class GradientEngine:
         alone_B: list[Tensor] = []
 
         def loss(alone: Batch) -> Tensor:
-            alone_B.append(self._checked_loss(alone))
-            return alone_B[-1]
+            value = self._checked_loss(alone)
+            alone_B.append(value.detach())
+            return value
 
         rest = self._parameters(self._by_autograd)
         alone = partial(example_alone, self._model)
         found = gradients_one_by_one(loss, alone, batch, rest, self.selection.tables)
-        if alone_B and precision_of(self._model) in (torch.float32, torch.float64):
-            compare_losses(self._model, torch.cat(alone_B).detach(), together_B, len(together_B))
+        if alone_B and self._is_fine:
+            compare_losses(self._model, torch.cat(alone_B), together_B, len(together_B))
         return found
 
     def _checked_loss(self, batch: Batch) -> Tensor:
@@ -282,7 +295,8 @@ class GradientEngine:
         weight_B = random_weights(batch_size(orders[0]), self.device)
         expected = gradient_of_sum(self._checked_loss, orders[0], self._whole, weight_B)
         captured = self.selection.parameters.keys() - self._by_autograd
-        comparison = Comparison(expected, captured, precision_of(self._model))
+        precision, passes = precision_of(self._model), len(orders)
+        comparison = Comparison(expected, captured, precision, passes)
         del expected
         for batch, weights in zip(orders, (weight_B, weight_B.flip(0)), strict=False):
             take_away = partial(comparison.take_away, weights)
@@ -294,8 +308,11 @@ class GradientEngine:
 
 def _orders_of_few(batch: Batch) -> list[Batch]:
     """A few examples in both orders; of a single one and its copy there is one."""
-    few = few_of(batch)
-    return [few, other_order(few)] if batch_size(batch) > 1 else [few]
+    return (
+        [few_of(batch), few_of(batch, last_first=True)]
+        if batch_size(batch) > 1
+        else [few_of(batch)]
+    )
 
 
 def _listed(names: Set[str] | tuple[str, ...]) -> str:

@@ -87,7 +87,8 @@ def _attributes_kept(module: nn.Module) -> Iterator[None]:
     finally:
         for part, attributes, buffers in kept:
             vars(part).update(attributes)
-            part._buffers.update(buffers)
+            for name, buffer in buffers.items():  # a scripted module's are no dict
+                part._buffers[name] = buffer
 
 
 def _own_parameters(call: Call) -> dict[str, Tensor]:

@@ -38,9 +38,3 @@ class Lookups(TorchFunctionMode):
         )  # the gradient of its rows is all that is asked
         output = func(*asked.args, **asked.kwargs)
         return self._on_lookup(asked.arguments["input"], output)
-
-
-def embedded(module: nn.Embedding, input: Tensor, *, hidden: bool) -> Tensor:
-    """What an ordinary embedding's forward returns; `hidden`: without a gradient of its table."""
-    table = module.weight.detach() if hidden else module.weight
-    return F.embedding(input, table, module.padding_idx)

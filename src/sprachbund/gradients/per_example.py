@@ -242,8 +242,8 @@ class TiedGradient:
 def _same_row(here: RowGradient, there: RowGradient) -> Tensor:
     """1 where two tokens touch the same row of the table, [B*T, B'*T']."""
     same = here.ids_BT.flatten()[:, None] == there.ids_BT.flatten()[None, :]
-    if here.padding_idx is not None:
-        same &= there.ids_BT.flatten() != here.padding_idx
+    for padding_idx in {here.padding_idx, there.padding_idx} - {None}:
+        same &= there.ids_BT.flatten() != padding_idx
     return same.to(here.rows_BTD.dtype)
 
 

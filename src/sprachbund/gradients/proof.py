@@ -33,8 +33,11 @@ def random_weights(size: int, device: torch.device) -> Tensor:
     return (torch.rand(size, generator=generator, dtype=torch.float64) + 0.5).to(device)
 
 
-def few_of(batch: Batch) -> dict[str, Tensor]:
+def few_of(batch: Batch, *, last_first: bool = False) -> dict[str, Tensor]:
     """The longest and the shortest example of the batch, so that one is padded if any is; its only one twice.
+
+    `last_first`: in the other order. A model that sorts its batch, by length or by language, leaves one of the two as
+    it is: only the other shows whether it gives each example its own gradient.
 
     The longest first: rows by position that examples share (UMT5's biases), read as if they were the examples', would
     else go to the right ones where only their last tokens matter.
@@ -47,16 +50,7 @@ def few_of(batch: Batch) -> dict[str, Tensor]:
         length_B = batch["attention_mask"].sum(1)
         if int(length_B.min()) < int(length_B.max()):  # else both would be the same example
             positions = [int(length_B.argmax()), int(length_B.argmin())]
-    return _chosen(batch, positions)
-
-
-def other_order(few: Batch) -> dict[str, Tensor]:
-    """The same examples, last first.
-
-    A model that sorts its batch, by length or by language, leaves one of two orders as it is: only the other shows
-    whether it gives each example its own gradient.
-    """
-    return _chosen(few, [*reversed(range(batch_size(few)))])
+    return _chosen(batch, positions[::-1] if last_first else positions)
 
 
 def lengths_of(batch: Batch) -> dict[str, Tensor]:
@@ -86,7 +80,7 @@ def _chosen(batch: Batch, positions: list[int]) -> dict[str, Tensor]:
 class Comparison:
     """What is left of autograd's gradients of a weighted sum of losses when the per-example ones are taken away.
 
-    Each pass is compared by itself: the errors of two orders of the same examples may cancel.
+    Each of the `passes` is compared by itself: the errors of two orders of the same examples may cancel.
 
     The error is measured against the parameter's own norm, but not below a thousandth of the whole gradient's (that of
     other passes, and of what is differentiated otherwise, included): attention key biases, for one, have zero gradient
@@ -95,19 +89,20 @@ class Comparison:
     """
 
     def __init__(
-        self, whole: dict[str, Tensor], compared: Set[str], precision: torch.dtype
+        self, whole: dict[str, Tensor], compared: Set[str], precision: torch.dtype, passes: int
     ) -> None:
         self._tolerance = _RELATIVE_TOLERANCE.get(precision, _COARSE_TOLERANCE)
         self._expected = {name: whole[name] for name in compared}
-        self._missing = set(compared)
+        self._missing, self._passes = set(compared), passes
         self._norm = {name: _norm(value) for name, value in whole.items()}
         self._floor = 1e-3 * sum(norm**2 for norm in self._norm.values()) ** 0.5
         self.found: set[str] = set()
         self.wrong: set[str] = set()
 
     def take_away(self, weight_B: Tensor, name: str, gradient: PerExampleGradient) -> None:
-        """One parameter in one pass, by the weight of each of its examples."""
-        left = self._expected[name].clone()
+        """One parameter in one pass, by the weight of each of its examples; after the last pass it is freed."""
+        is_last = self._passes == 1
+        left = self._expected.pop(name) if is_last else self._expected[name].clone()
         gradient.subtract_from(left, weight_B.to(left.dtype))
         self._missing.discard(name)
         if self._norm[name] > 0:  # a gradient that vanishes for all these examples proves nothing
@@ -118,7 +113,7 @@ class Comparison:
         """Parameters that no gradient came for must have none."""
         for name in self._missing:
             self._judge(name, self._expected[name])
-        self._missing = set(self._expected)
+        self._missing, self._passes = set(self._expected), self._passes - 1
 
     def _judge(self, name: str, left: Tensor) -> None:
         if not _norm(left) <= self._tolerance * max(self._norm[name], self._floor):

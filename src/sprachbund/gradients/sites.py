@@ -20,12 +20,8 @@ class Site:
     module: nn.Module
     rule: Rule
     names: Mapping[str, str]
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether autograd does not see that the module uses its table or matrix: its forward can be replaced."""
-        kinds = LinearRule, EmbeddingRule
-        return isinstance(self.rule, kinds) and "forward" not in vars(self.module)
+    is_hidden: bool
+    """Whether autograd is not to see that the module uses its table or matrix: its forward is its class's own."""
 
 
 def used_by_hidden(sites: Iterable[Site]) -> dict[str, nn.Parameter]:
@@ -62,7 +58,8 @@ def find_sites(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> tupl
             continue  # it would write out the whole table for each example
         names = {local: name for local, name in names.items() if _watched(type(rule), kinds[name])}
         if names:
-            sites.append(Site(module, rule, names))
+            has_own = isinstance(rule, LinearRule | EmbeddingRule) and "forward" not in vars(module)
+            sites.append(Site(module, rule, names, is_hidden=has_own))
     return tuple(sites)
 
 

@@ -44,7 +44,7 @@ class TrackedLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         if torch.is_grad_enabled():  # a loss that differentiates through a gradient (create_graph)
-            return _if_needed(ctx, lambda: grad_output @ ctx.module.weight.detach())
+            return _if_needed(ctx, lambda: grad_output @ ctx.module.weight)
         # Detached: a bank that kept it with its history would keep the whole pass, and the pass the bank.
         input = ctx.saved_tensors[0].detach()
         x_BTI, g_BTO = (by_token(_by_example(value, ctx.size)) for value in (input, grad_output))
