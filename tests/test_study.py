@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -238,11 +239,14 @@ def test_results_of_another_study_file_are_not_analysed(study_file):
     assert study.report_path.read_bytes() == page
     assert "seed: 5" not in (study.folder / "study.yaml").read_text(encoding="utf-8")
     # What decides how fast it goes, or where the model lies, makes no other result.
-    Study(
-        read_study(study_file, ["attribution.batch_size=2", "attribution.memory=1GiB"]),
-        study.folder,
-        base=study_file.parent,
-    ).influences()
+    moved = study_file.parent / "moved"
+    shutil.copytree(study_file.parent / "model", moved)
+    for overrides in (["attribution.batch_size=2", "attribution.memory=1GiB"], [f"model={moved}"]):
+        config = read_study(study_file, overrides)
+        Study(config, study.folder, base=study_file.parent).influences()
+    (moved / "config.json").write_text((moved / "config.json").read_text() + " ")
+    with pytest.raises(StudyError, match=r"model is .*moved in the file, .*model in the result"):
+        Study(config, study.folder, base=study_file.parent).influences()
 
 
 def status_of(stage, study_file, folder, override) -> int:

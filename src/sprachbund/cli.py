@@ -131,14 +131,14 @@ def removal(study_file: StudyFile, output: Output = None, set_: Overrides = None
 @app.command()
 def analyse(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
     """Write the tables: from which languages the examples come that each test language relies on."""
-    study = _one_stage("analyse", study_file, output, set_)
+    study = _one_stage("analyse", study_file, output, set_, needs_results=True)
     _print_result(study)
 
 
 @app.command()
 def report(study_file: StudyFile, output: Output = None, set_: Overrides = None) -> None:
     """Write the page: what every analysis found, as sentences, charts and tables, and examples in full text."""
-    study = _one_stage("report", study_file, output, set_)
+    study = _one_stage("report", study_file, output, set_, needs_results=True)
     out.print(f"Report: {study.report_path}")
 
 
@@ -205,11 +205,16 @@ def _open(
 
 
 def _one_stage(
-    name: str, study_file: Path, output: Path | None, overrides: list[str] | None
+    name: str,
+    study_file: Path,
+    output: Path | None,
+    overrides: list[str] | None,
+    *,
+    needs_results: bool = False,
 ) -> "Study":
     with _observer() as observer:
         study = _open(study_file, output, overrides, observer)
-        if name in ("analyse", "report"):
+        if needs_results:
             study.influences()  # before a word is written: they must be of this study file
         study.prepare()
         study.stages[name]()

@@ -45,19 +45,26 @@ def check_labels(path: str, config: PretrainedConfig, labels: Sequence[str]) -> 
             f"has {len(labels)} ({', '.join(labels)}); start from the model without its head, "
             "or use the data it was fine-tuned on"
         )
-    if own == list(labels):
-        return
-    if all(str(name).upper() == f"LABEL_{index}" for index, name in enumerate(own)):
+    if own != list(labels) and not _are_unnamed(own):
+        raise ModelError(
+            f"{path}: its classes are, in order, {', '.join(map(str, own))}, but those of the data "
+            f"are {', '.join(labels)}; name and order the data's labels as the model has them"
+        )
+
+
+def warn_of_unnamed_labels(path: Path, config: PretrainedConfig, labels: Sequence[str]) -> None:
+    """Of a fine-tuned classifier: nothing can tell whether the data's labels are in the order of its outputs."""
+    own = [config.id2label[index] for index in sorted(config.id2label)]
+    if own != list(labels) and _are_unnamed(own):
         warn(
             f"{path}: its classes have no names (LABEL_0, ...): they are taken for, in order, {', '.join(labels)}. If "
             "that is not the order of its training, every score is wrong: give the data's labels in that order "
             "(`labels=` of Corpus.from_rows, `data.labels` of a study), or set id2label in its config.json"
         )
-    else:
-        raise ModelError(
-            f"{path}: its classes are, in order, {', '.join(map(str, own))}, but those of the data "
-            f"are {', '.join(labels)}; name and order the data's labels as the model has them"
-        )
+
+
+def _are_unnamed(labels: Sequence[str]) -> bool:
+    return all(str(name).upper() == f"LABEL_{index}" for index, name in enumerate(labels))
 
 
 def check_size(

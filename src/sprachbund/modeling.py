@@ -29,6 +29,7 @@ from sprachbund.model_checks import (
     local_folder,
     quiet,
     warn,
+    warn_of_unnamed_labels,
 )
 
 _TOKENIZER_FILES = (
@@ -121,6 +122,8 @@ def load_classifier(config: ModelConfig, labels: Sequence[str], seed: int) -> Pr
 def load_checkpoint(path: Path, labels: Sequence[str], max_length: int) -> PreTrainedModel:
     """Load a fine-tuned classifier as `load_classifier` does, onto the GPU if there is one."""
     model = load_classifier(ModelConfig(path=str(path), max_length=max_length), labels, seed=0)
+    with quiet(), explained(path, "model"):
+        warn_of_unnamed_labels(path, AutoConfig.from_pretrained(str(path)), labels)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -135,7 +135,7 @@ def test_with_one_training_language_nothing_is_tested_and_that_is_said() -> None
         (
             (1.0, 1.0, 1.0),
             "no change of it is shown",
-            "no change is shown",
+            "no change of the own-language share is shown",
         ),
     ],
 )

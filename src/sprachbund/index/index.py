@@ -112,8 +112,8 @@ class Index:
         model, tokenizer = self._model(self._known(step))
         of_each = zip(
             texts,
-            labels or [self.train.labels[0]] * len(texts),
-            pairs or [""] * len(texts),
+            [self.train.labels[0]] * len(texts) if labels is None else labels,
+            [""] * len(texts) if pairs is None else pairs,
             strict=True,
         )
         rows = [

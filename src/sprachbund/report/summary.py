@@ -77,7 +77,8 @@ def _unlearned(numbers: Numbers) -> str:
     """Where the model does no better than a guess, what its predictions rest on is no knowledge of the task."""
     guess = 1 / len(numbers.data.first.labels)
     accuracy = numbers.data.accuracy
-    last = accuracy.loc[accuracy["checkpoint"] == accuracy["checkpoint"].max()]
+    of_last = accuracy.groupby("seed")["checkpoint"].transform("max")
+    last = accuracy.loc[accuracy["checkpoint"] == of_last]
     surest = with_wilson_limits(last).groupby("language")["low"].max()  # of several seeds
     tags = [str(tag) for tag, low in surest.items() if low <= guess]
     if not tags:

@@ -1,10 +1,12 @@
 """Whether influence results are those of a study as its file is now: tables of others would say what is not so."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprachbund.errors import StudyError
+from sprachbund.freshness import model_fingerprint
 from sprachbund.influence import Influence
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ def check_results(study: "Study", influences: Mapping[int, Influence]) -> None:
     """
     for seed, influence in influences.items():
         differing = [*_settings(study, influence), *_examples(study, influence)]
+        if influence.labels != study.data.train.labels:
+            differing.append("the labels, or their order, are others")
         if differing:
             more = f" and {len(differing) - _MOST_NAMED} more" * (len(differing) > _MOST_NAMED)
             raise StudyError(
@@ -41,13 +45,23 @@ def _settings(study: "Study", influence: Influence) -> Iterator[str]:
     for section, values in asked.items():
         found = record.get(section, {})
         for name, value in values.items():
-            if name in found and _plain(name, found[name]) != _plain(name, value):
+            if name == "path":
+                if Path(str(found.get(name, value))).name != Path(
+                    value
+                ).name and not _is_same_model(study, value):
+                    yield f"model is {value} in the file, {found[name]} in the result"
+            elif name in found and found[name] != value:
                 yield f"{section}.{name} is {value} in the file, {found[name]} in the result"
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A model that was moved is the same by its name."""
-    return Path(str(value)).name if name == "path" else value
+def _is_same_model(study: "Study", path: str) -> bool:
+    """Whether the runs began from this very model, under another name: it was moved, or is another machine's."""
+    records = [study.run_path(seed) / "run.json" for seed in study.config.finetuning.seeds]
+    try:
+        kept = {json.loads(record.read_text(encoding="utf-8"))["model files"] for record in records}
+    except (OSError, ValueError, KeyError):
+        return False
+    return kept == {model_fingerprint(path)}
 
 
 def _examples(study: "Study", influence: Influence) -> Iterator[str]:

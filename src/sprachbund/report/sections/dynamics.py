@@ -151,8 +151,12 @@ def _at_every_k(changes: pd.DataFrame, k: int) -> list[str]:
             if _direction(row) == direction
         ]
         if found:
-            subject = "" if direction == _NONE else "reliance on other languages "
-            said.append(f"{subject}{direction} {listing(found)}")
+            subject = "reliance on other languages"
+            said.append(
+                f"no change of the own-language share is shown {listing(found)}"
+                if direction == _NONE
+                else f"{subject} {direction} {listing(found)}"
+            )
     return [f"At other k, from {_moment(rows[0])} on: {'; '.join(said)}."] if said else []
 
 
