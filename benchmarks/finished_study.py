@@ -10,12 +10,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.batching import Batcher
-from sprachbund.configuration import read_study
 from sprachbund.data.corpus import Corpus
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.scoring import FilledBank, fill_bank, score_batch
 from sprachbund.modeling import ModelConfig, encode, load_classifier, load_tokenizer
 from sprachbund.runs import Run
+from sprachbund.study_file import read_study
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sprachbund.configuration import StudyConfig, read_study
+from sprachbund.configuration import StudyConfig
 from sprachbund.errors import ConfigurationError
+from sprachbund.study_file import read_study
 
 MINIMAL = """
 model: some-model

@@ -31,6 +31,13 @@ def test_the_study_file_of_the_readme_is_valid():
     assert config.languages.test[-1] == "ko"
 
 
+def test_the_study_file_of_a_run_of_ones_own_is_valid():
+    text = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    config = StudyConfig.model_validate(yaml.safe_load(snippet))
+    assert (config.seeds, config.train_per_language) == ((0,), "all")
+
+
 def test_the_pairwise_snippet_of_the_readme_runs():
     import builders
 

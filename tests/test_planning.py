@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from sprachbund.configuration import read_study
 from sprachbund.planning import plan_study
 from sprachbund.study import Study
+from sprachbund.study_file import read_study
 from test_study import run, study_file  # noqa: F401  (a fixture)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sprachbund.configuration import read_study
+from sprachbund.study_file import read_study
 from sprachbund.validation.selection import RANDOM
 
 STUDIES = Path(__file__).parents[1] / "studies"

@@ -14,11 +14,11 @@ import xarray as xr
 import yaml
 
 from sprachbund import attribution
-from sprachbund.configuration import read_study
 from sprachbund.errors import ConfigurationError, RunError, SprachbundWarning, StudyError
 from sprachbund.study import Study
 from sprachbund.study.data import draw
 from sprachbund.study.inputs import made_from
+from sprachbund.study_file import read_study
 from tiny_models import tiny_corpus, tiny_model
 
 

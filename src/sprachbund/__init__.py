@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sprachbund.analysis.dynamics import own_language_share
     from sprachbund.analysis.sharing import expected_share, language_share
     from sprachbund.attribution import AttributionConfig, attribute
-    from sprachbund.configuration import StudyConfig, read_study
+    from sprachbund.configuration import StudyConfig
     from sprachbund.data.corpus import Corpus
     from sprachbund.decomposition.build import decompose
     from sprachbund.decomposition.config import DecompositionConfig
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sprachbund.modeling import ModelConfig
     from sprachbund.runs import Checkpoint, LearningRateRecorder, Run
     from sprachbund.study import Study
+    from sprachbund.study_file import read_study
 
 _HOME = {
     "AttributionConfig": "attribution",
@@ -54,7 +55,7 @@ _HOME = {
     "mean_influence": "gradients.pairwise",
     "own_language_share": "analysis.dynamics",
     "pairwise_influence": "gradients.pairwise",
-    "read_study": "configuration",
+    "read_study": "study_file",
 }
 
 __all__ = [

@@ -29,18 +29,20 @@ def evaluate_run(
     *,
     max_length: int = 128,
     batch_size: int = 64,
+    folder: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Evaluate each checkpoint on a corpus; those already in accuracy.csv are not computed again.
 
-    Calls `on_progress` with the checkpoints done and their number. Returns: the columns checkpoint
-    (step), epoch, language, n, accuracy (0 to 1), loss (mean cross-entropy, in nats), in order of
-    step and of the corpus's languages.
+    accuracy.csv is in `folder`, by default the run's. Calls `on_progress` with the checkpoints done and
+    their number. Returns: the columns checkpoint (step), epoch, language, n, accuracy (0 to 1), loss (mean
+    cross-entropy, in nats), in order of step and of the corpus's languages.
 
     Raises: ModelError if a checkpoint's labels are not those of the corpus; StudyError if the table
     cannot be written.
     """
-    table = _finished(run, corpus, max_length)
+    path = (folder or run.path) / ACCURACY
+    table = _finished(path, run, corpus, max_length)
     finished = set(table["checkpoint"])
     missing = [checkpoint for checkpoint in run.checkpoints if checkpoint.step not in finished]
     if missing:
@@ -54,7 +56,7 @@ def evaluate_run(
             rows = _by_language(checkpoint, corpus, logits)
             table = rows if table.empty else pd.concat([table, rows], ignore_index=True)
             table = table.sort_values("checkpoint", kind="stable", ignore_index=True)
-            _write(run.path / ACCURACY, table)
+            _write(path, table)
         if on_progress is not None:
             on_progress(done, len(run.checkpoints))
     return table
@@ -112,9 +114,9 @@ def _by_language(checkpoint: Checkpoint, corpus: Corpus, logits: np.ndarray) -> 
     return means[list(COLUMNS)]
 
 
-def _finished(run: Run, corpus: Corpus, max_length: int) -> pd.DataFrame:
-    """What accuracy.csv already holds of the run's checkpoints as they are now, if made from the same corpus."""
-    path, note = run.path / ACCURACY, (run.path / ACCURACY).with_suffix(".json")
+def _finished(path: Path, run: Run, corpus: Corpus, max_length: int) -> pd.DataFrame:
+    """What the table at `path` already holds of the run's checkpoints as they are now, if made from the same corpus."""
+    note = path.with_suffix(".json")
     contents = {str(one.step): content_fingerprint(one.path) for one in run.checkpoints}
     provenance = {"corpus": corpus.fingerprint(), "max_length": max_length, "checkpoints": contents}
     table, found = pd.DataFrame(columns=list(COLUMNS)), {}

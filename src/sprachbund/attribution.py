@@ -5,6 +5,8 @@ are written as soon as they are whole; what was written is not computed again.
 """
 
 import json
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sprachbund.accuracy import predict
 from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.data.corpus import Corpus
-from sprachbund.errors import ConfigurationError
+from sprachbund.errors import ConfigurationError, SprachbundWarning
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.batches import Batch
 from sprachbund.gradients.engine import GradientEngine
@@ -136,7 +138,23 @@ def attribute(
             if pending or writer.test_pending(position):
                 texts = Texts.encode(train, test, checkpoint, max_length, config)
                 _score_checkpoint(writer, position, checkpoint, texts, config, watch)
-        return writer.finish()
+        influence = writer.finish()
+    _warn_of_a_guess(influence)
+    return influence
+
+
+def _warn_of_a_guess(influence: Influence) -> None:
+    """A model that guesses on its own training examples learned nothing, or these are not what it was trained on."""
+    last = influence.dataset.isel(checkpoint=-1)
+    loss, guess = float(last["train_loss"].mean()), math.log(len(influence.labels))
+    if last["checkpoint"] > 0 and loss >= guess:
+        warnings.warn(
+            f"at its last checkpoint the model's mean loss on these training examples is {loss:.3f}, that of a guess "
+            f"among {len(influence.labels)} labels {guess:.3f}. Either it has learned nothing, or they are "
+            "not what it was trained on: other rows, labels in another order, texts cut or joined otherwise",
+            SprachbundWarning,
+            stacklevel=3,
+        )
 
 
 @dataclass(frozen=True)

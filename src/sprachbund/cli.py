@@ -95,7 +95,7 @@ def index(study_file: StudyFile, output: Output = None, set_: Overrides = None) 
         study.index()
     from sprachbund.index import Index
 
-    for seed in study.config.finetuning.seeds:
+    for seed in study.config.seeds:
         built = Index.open(study.index_path(seed))
         out.print(
             f"Index: {built.path.resolve()}; cosines below {built.resolvable_cosine:.3f} cannot be told from zero",
@@ -196,8 +196,8 @@ def _open(
     overrides: list[str] | None,
     observer: "Observer | None" = None,
 ) -> "Study":
-    from sprachbund.configuration import read_study
     from sprachbund.study import Study
+    from sprachbund.study_file import read_study
 
     config = read_study(study_file, overrides or ())
     folder = output or Path("results") / study_file.stem

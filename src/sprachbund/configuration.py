@@ -1,29 +1,23 @@
-"""The study file: its keys, and the one clear line for each thing that can be wrong with it."""
+"""The keys of a study file, and what must hold of them together."""
 
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sprachbund.analysis.config import LANG2VEC, AnalysisConfig
 from sprachbund.attribution import AttributionConfig
 from sprachbund.data.config import DataConfig
-from sprachbund.data.files import near_names
 from sprachbund.data.languages import normalise
 from sprachbund.decomposition.config import DecompositionConfig
-from sprachbund.errors import ConfigurationError, SprachbundError
+from sprachbund.errors import SprachbundError
 from sprachbund.finetuning import FinetuningConfig
 from sprachbund.index.config import IndexConfig
-from sprachbund.misconfiguration import first_problem, yaml_problem
 from sprachbund.mixing.config import MixingConfig
 from sprachbund.modeling import ModelConfig
 from sprachbund.validation.config import RemovalConfig
-
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class LanguagesConfig(BaseModel):
@@ -68,16 +62,27 @@ def _tag(tag: str) -> str:
 
 
 class StudyConfig(BaseModel):
-    """Everything a study is made of. Only model, data and languages have no default."""
+    """Everything a study is made of. Only model, data and languages have no default.
+
+    With `runs` the study fine-tunes nothing: it attributes what runs of one's own predict.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: ModelConfig = Field(description="The pre-trained model to fine-tune.")
+    model: ModelConfig = Field(
+        description="The pre-trained model to fine-tune; with `runs` its `max_length` alone."
+    )
+    runs: tuple[str, ...] = Field(
+        default=(),
+        description="Runs of your own in place of a fine-tuning: output folders of the Trainer, one for each seed. "
+        "See runs.md.",
+    )
     data: DataConfig = Field(description="Where the labelled texts come from.")
     languages: LanguagesConfig = Field(description="Languages to train on and to test on.")
-    train_per_language: int | dict[str, int] = Field(
+    train_per_language: int | dict[str, int] | Literal["all"] = Field(
         default=200,
-        description="Training examples for each language: one number, or one for each language.",
+        description="Training examples for each language: one number, or one for each language, or all that there "
+        "are, as by default with `runs`.",
     )
     test_per_language: int = Field(
         default=10,
@@ -98,9 +103,45 @@ class StudyConfig(BaseModel):
     removal: RemovalConfig = RemovalConfig()
     mixing: MixingConfig = MixingConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _all_examples_of_runs(cls, value: Any) -> Any:
+        """A run has seen all of its training data: a sample of it would be another question."""
+        if not isinstance(value, Mapping) or not value.get("runs"):
+            return value
+        runs = value["runs"]
+        return {
+            "train_per_language": "all",
+            **value,
+            "runs": (runs,) if isinstance(runs, str) else runs,
+        }
+
+    @model_validator(mode="after")
+    def _fine_tuned_once(self) -> Self:
+        """Here, or before the study."""
+        if not self.runs:
+            if not self.model.path:
+                raise ValueError("model.path: missing; the study needs it")
+            return self
+        if "finetuning" in self.model_fields_set:
+            raise ValueError("finetuning: the study's `runs` are fine-tuned already; leave it out")
+        if self.model.num_hidden_layers is not None:
+            raise ValueError(
+                "model.num_hidden_layers: the layers are those of `runs`; leave it out"
+            )
+        if "max_length" not in self.model.model_fields_set:
+            raise ValueError(
+                "model.max_length: missing; give the tokens to which the texts of `runs` were cut in training"
+            )
+        return self
+
     @field_validator("train_per_language")
     @classmethod
-    def _positive(cls, value: int | dict[str, int]) -> int | dict[str, int]:
+    def _positive(
+        cls, value: int | dict[str, int] | Literal["all"]
+    ) -> int | dict[str, int] | Literal["all"]:
+        if value == "all":
+            return value
         counts = value if isinstance(value, dict) else {"": value}
         for tag, count in counts.items():
             if count < 1:
@@ -129,10 +170,15 @@ class StudyConfig(BaseModel):
     @model_validator(mode="after")
     def _removal_checks_runs_of_the_study(self) -> "StudyConfig":
         for seed in self.removal.seeds:
-            if seed not in self.finetuning.seeds:
-                known = ", ".join(map(str, self.finetuning.seeds))
+            if seed not in self.seeds:
+                known = ", ".join(map(str, self.seeds))
                 raise ValueError(f"removal.seeds: {seed} is not one of finetuning.seeds, {known}")
         return self
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One for each run; runs of one's own are counted from 0, in the order given."""
+        return tuple(range(len(self.runs))) if self.runs else self.finetuning.seeds
 
     def anchored(self, base: Path) -> "StudyConfig":
         """The same study with absolute paths, those of the data starting at `base`, to be run from anywhere."""
@@ -160,129 +206,19 @@ class StudyConfig(BaseModel):
         return self.model_copy(
             update={
                 "model": model,
+                "runs": tuple(str(path.resolve()) for path in self.run_paths(base)),
                 "data": data.model_copy(update=update),
                 "analysis": analysis,
                 "removal": removal,
             }
         )
 
+    def run_paths(self, base: Path) -> tuple[Path, ...]:
+        """The folders of the runs of one's own; relative ones start at `base`."""
+        return tuple(base / Path(run).expanduser() for run in self.runs)
+
     def as_yaml(self) -> str:
         """The study file with every default written out."""
-        content = self.model_dump(mode="json", exclude_none=True)
+        unused = {"finetuning"} if self.runs else {"runs"}
+        content = self.model_dump(mode="json", exclude_none=True, exclude=unused)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-
-
-def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
-    """Read a study file; `overrides` are "key.sub=value" with values in YAML, as on the command line.
-
-    `${NAME}` stands for an environment variable.
-
-    Raises: ConfigurationError in one line that names the file, the key, what was found and what was expected.
-    """
-    content = _content(path)
-    overridden = {_override(content, override): override for override in overrides}
-    content = _expand(content, path)
-    try:
-        return StudyConfig.model_validate(content)
-    except ValidationError as error:
-        key, problem = first_problem(error, StudyConfig)
-        given_by = next((text for name, text in overridden.items() if _meet(key, name)), None)
-        place = f"{path}: {key}" if given_by is None else f"--set {given_by}"
-        raise ConfigurationError(f"{place}{': ' if key or given_by else ''}{problem}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans, so that `no` stays Norwegian; no key stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for position, (key, _) in enumerate(node.value):
-            if isinstance(key, yaml.ScalarNode) and key.value in keys[:position]:
-                raise yaml.constructor.ConstructorError(
-                    problem=f'the key "{key.value}" stands twice', problem_mark=key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-
-
-def _content(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        raise ConfigurationError(
-            f"{path}: a directory; give the study file in it, such as study.yaml"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"{path}: no such study file; {near_names(path)}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            f"{path}: not UTF-8 (at byte {error.start}); save the file as UTF-8"
-        ) from error
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    content = _parse(text, str(path))
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else "a list" if isinstance(content, list) else "text"
-        raise ConfigurationError(
-            f"{path}: found {found}, expected keys such as model, data and languages"
-        )
-    return content
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f", line {mark.line + 1}" if mark and not where.startswith("--set") else ""
-        raise ConfigurationError(f"{where}{line}: not valid YAML: {yaml_problem(error)}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{where}: not valid YAML: {error}") from error
-
-
-def _override(content: dict[str, Any], override: str) -> str:
-    """Set one key within the content, and return it."""
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise ConfigurationError(f'--set {override}: expected key=value, such as "analysis.k=50"')
-    *parents, last = key.split(".")
-    target = content
-    for parent in parents:
-        inner = target.setdefault(parent, {})
-        if isinstance(inner, str) and target is content and parent == "model":
-            inner = {"path": inner}  # the short form of model
-        if not isinstance(inner, dict):
-            raise ConfigurationError(
-                f"--set {override}: {parent} holds {inner!r}, not further keys"
-            )
-        target[parent] = inner
-        target = inner
-    target[last] = _parse(value, f"--set {override}")
-    return key
-
-
-def _meet(key: str, other: str) -> bool:
-    """Whether one key is the other or a part of it."""
-    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
-
-
-def _expand(value: Any, path: Path) -> Any:
-    if isinstance(value, dict):
-        return {key: _expand(inner, path) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_expand(inner, path) for inner in value]
-    if not isinstance(value, str):
-        return value
-    for name in _VARIABLE.findall(value):
-        if name not in os.environ:
-            raise ConfigurationError(
-                f'{path}: "{value}" needs the environment variable {name}, which is not set; '
-                f"set it first: export {name}=..."
-            )
-    return _VARIABLE.sub(lambda match: os.environ[match[1]], value)

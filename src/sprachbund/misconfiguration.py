@@ -79,7 +79,7 @@ def _sentence(problem: ErrorDetails, same: Sequence[ErrorDetails], owner: Any) -
     if problem["type"] == "extra_forbidden":
         return f"no such key; {_meant(str(problem['loc'][-1]), _known_keys(owner), 'known keys:')}"
     found = f"found {_shown(problem['input'])}"
-    if problem["type"] == "literal_error":
+    if problem["type"] == "literal_error" and len(same) == 1:
         known = tuple(str(value) for value in _literals(problem))
         return f"{found}; {_meant(str(problem['input']), known, 'expected one of')}"
     if problem["type"] == "model_type":
@@ -89,6 +89,8 @@ def _sentence(problem: ErrorDetails, same: Sequence[ErrorDetails], owner: Any) -
 
 
 def _expected(problem: ErrorDetails) -> str:
+    if problem["type"] == "literal_error":
+        return " or ".join(_literals(problem))
     template = _EXPECTED.get(problem["type"])
     if template is None:
         return problem["msg"].removeprefix("Input should be ")

@@ -47,12 +47,17 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(min_length=1, description="Name on the Hugging Face hub, or a local folder.")
+    path: str = Field(
+        default="",
+        description="Name on the Hugging Face hub, or a local folder; left out with `runs`.",
+    )
     num_hidden_layers: int | None = Field(
         default=None, ge=1, description="Keep only this many of the lowest layers; all by default."
     )
     max_length: int = Field(
-        default=128, ge=4, description="Longest input in tokens; longer texts are truncated."
+        default=128,
+        ge=4,
+        description="Longest input in tokens; longer texts are truncated. With `runs`, as they were trained.",
     )
 
     @model_validator(mode="before")
@@ -123,7 +128,7 @@ def load_checkpoint(path: Path, labels: Sequence[str], max_length: int) -> PreTr
     """Load a fine-tuned classifier as `load_classifier` does, onto the GPU if there is one."""
     model = load_classifier(ModelConfig(path=str(path), max_length=max_length), labels, seed=0)
     with quiet(), explained(path, "model"):
-        warn_of_unnamed_labels(path, AutoConfig.from_pretrained(str(path)), labels)
+        warn_of_unnamed_labels(AutoConfig.from_pretrained(str(path)), labels)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from sprachbund.errors import ConfigurationError
 from sprachbund.finetuning import steps_of_epoch
 from sprachbund.mixing.mixing import Mixing
+from sprachbund.runs import Run
 from sprachbund.study import Study
+from sprachbund.study.given_runs import check_fine_tunes
 from sprachbund.timing import Measured, measure
 from sprachbund.validation.removal import check_k
 from sprachbund.validation.selection import most_retrainings
@@ -64,8 +66,16 @@ def plan_study(study: Study) -> Plan:
 
 
 def _finetuning_plan(study: Study, measured: Measured) -> StagePlan:
-    config = study.config.finetuning
-    seeds, epochs, examples = len(config.seeds), config.epochs, len(study.data.evaluation)
+    config, examples = study.config.finetuning, len(study.data.evaluation)
+    if study.config.runs:
+        return StagePlan(
+            "finetune",
+            f"{len(study.config.runs)} run(s) given; accuracy on {examples:,} examples",
+            measured.forward_seconds * examples * sum(_checkpoints(study)),
+            0,
+            study.is_fresh("finetune"),
+        )
+    seeds, epochs = len(config.seeds), config.epochs
     batches = _batches(study, len(study.data.train))
     steps = epochs * steps_of_epoch(config, len(study.data.train))
     evaluation = measured.forward_seconds * examples * (epochs + 1)
@@ -79,14 +89,14 @@ def _finetuning_plan(study: Study, measured: Measured) -> StagePlan:
 
 
 def _attribution_plan(study: Study, measured: Measured) -> StagePlan:
-    config, data, passes = study.config.finetuning, study.data, measured.passes
-    checkpoints = len(config.seeds) * (config.epochs + 1)
+    data, passes, checkpoints = study.data, measured.passes, _checkpoints(study)
+    each = " or ".join(map(str, sorted(set(checkpoints))))
     return StagePlan(
         "attribute",
-        f"{len(data.train):,} training x {len(data.test):,} test examples at {config.epochs + 1} checkpoints, "
+        f"{len(data.train):,} training x {len(data.test):,} test examples at {each} checkpoints, "
         f"{passes} pass{'es' * (passes > 1)} each",
-        len(config.seeds) * _attribution_seconds(study, measured, len(data.train)),
-        checkpoints * 4 * len(data.train) * len(data.test),
+        sum(checkpoints) * _checkpoint_seconds(measured, len(data.train)),
+        sum(checkpoints) * 4 * len(data.train) * len(data.test),
         study.is_fresh("attribute"),
     )
 
@@ -94,6 +104,7 @@ def _attribution_plan(study: Study, measured: Measured) -> StagePlan:
 def _removal_plan(study: Study, measured: Measured) -> StagePlan:
     config, train, test = study.config.removal, study.data.train, study.data.test
     try:
+        check_fine_tunes(study.config, "removal")
         check_k(config.k, len(train))
     except ConfigurationError as error:
         return StagePlan("removal", f"not possible: {error}", None, 0, False)
@@ -115,7 +126,8 @@ def _mixing_plan(study: Study, measured: Measured) -> StagePlan:
         seconds += measured.step_seconds * _batches(study, n_train)
         seconds += measured.forward_seconds * measuring
         if run.is_attributed:
-            seconds += _attribution_seconds(study, measured, n_train)
+            checkpoints = study.config.finetuning.epochs + 1
+            seconds += checkpoints * _checkpoint_seconds(measured, n_train)
     attributed = sum(run.is_attributed for run in runs)
     what = f"{len(runs)} runs of other mixes, {attributed} of them attributed"
     return StagePlan("mix", what, seconds, 0, all(run.is_done for run in runs))
@@ -127,10 +139,17 @@ def _batches(study: Study, n_train: int) -> int:
     return math.ceil(n_train / config.batch_size) * config.epochs
 
 
-def _attribution_seconds(study: Study, measured: Measured, n_train: int) -> float:
-    """Of all checkpoints of one run with so many training examples."""
-    each = measured.filling_seconds + measured.scoring_seconds * n_train
-    return (study.config.finetuning.epochs + 1) * measured.passes * each
+def _checkpoints(study: Study) -> list[int]:
+    """The number of checkpoints of each run."""
+    config = study.config
+    if not config.runs:
+        return [config.finetuning.epochs + 1] * len(config.seeds)
+    return [len(Run.open(study.run_path(seed)).checkpoints) for seed in config.seeds]
+
+
+def _checkpoint_seconds(measured: Measured, n_train: int) -> float:
+    """Of the attribution of one checkpoint to so many training examples."""
+    return measured.passes * (measured.filling_seconds + measured.scoring_seconds * n_train)
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _STAGE = {
     "data": "Sampling the data",
     "finetune": "Fine-tuning on all languages together",
+    "evaluate": "Measuring the accuracy of the runs",
     "attribute": "Attributing predictions to training examples",
     "index": "Compressing the gradients of the training examples",
     "mix": "Fine-tuning on other mixes of languages",

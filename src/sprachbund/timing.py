@@ -38,7 +38,7 @@ class Measured:
 def measure(study: Study) -> Measured:
     """Load the model and the data, time one training step and one scored batch."""
     config, data = study.config, study.data
-    model = load_classifier(config.model, data.train.labels, config.finetuning.seeds[0])
+    model = load_classifier(config.model, data.train.labels, config.seeds[0])
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = load_tokenizer(config.model.path)
     train_rows, test_rows = (

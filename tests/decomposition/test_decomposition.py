@@ -12,7 +12,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import oracle
 from command_line import SKIPPED, sprachbund
 from sprachbund.attribution import AttributionConfig, attribute
-from sprachbund.configuration import read_study
 from sprachbund.data.corpus import Corpus
 from sprachbund.decomposition import build, checkpoint, pieces
 from sprachbund.decomposition.build import decompose
@@ -25,6 +24,7 @@ from sprachbund.modeling import ModelConfig
 from sprachbund.runs import Run
 from sprachbund.study import Study
 from sprachbund.study.decomposition import decompositions_of
+from sprachbund.study_file import read_study
 from tiny_models import tiny_corpus, tiny_model
 
 GROUPS = ("embeddings: shared sub-words", "embeddings: other", "layer 0", "layer 1", "head")

@@ -7,6 +7,7 @@ drawing keeps the labels' proportions, so that a smaller sample of the same seed
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from typing import Literal
 
 import pandas as pd
 
@@ -20,10 +21,10 @@ def sample(
     *,
     split: str,
     languages: Sequence[str],
-    per_language: int | Mapping[str, int],
+    per_language: int | Mapping[str, int] | Literal["all"],
     seed: int,
 ) -> Corpus:
-    """So many rows of each language of one split, language by language in the order given.
+    """So many rows of each language of one split, or all, language by language in the order given.
 
     Where every row has an item, equal counts take the same items in every language, and unequal counts are nested: the
     items of a language with fewer rows are all among those of a language with more. Otherwise languages are drawn
@@ -33,13 +34,14 @@ def sample(
     Raises: DataError if more is asked than there is (it says how much there is), or a language has no count.
     """
     wanted = list(dict.fromkeys(normalise(tag) for tag in languages))
-    counts = _counts(wanted, per_language)
     rows = corpus.select(split=split, languages=wanted).frame
     by_language = {language: rows[rows["language"] == language] for language in wanted}
-    _check_enough(
-        f"{corpus.name}, split {split}", counts, {k: len(v) for k, v in by_language.items()}
-    )
-    if (rows["item"] != "").all():
+    present = {language: len(of_it) for language, of_it in by_language.items()}
+    # At least one is asked where there is none: that is an error, and not an empty language.
+    every = {language: max(1, count) for language, count in present.items()}
+    counts = every if per_language == "all" else _counts(wanted, per_language)
+    _check_enough(f"{corpus.name}, split {split}", counts, present)
+    if per_language != "all" and (rows["item"] != "").all():
         drawn = _draw_items(f"{corpus.name}, split {split}", by_language, counts, seed)
     else:
         drawn = {

@@ -19,6 +19,7 @@ from sprachbund.mixing.sweep import plan_sweep
 from sprachbund.runs import Run
 from sprachbund.study import Study
 from sprachbund.study.data import StudyData, draw_from
+from sprachbund.study.given_runs import check_fine_tunes
 from sprachbund.study.observer import Observer
 
 
@@ -32,6 +33,7 @@ class Mixing:
 
     def __init__(self, study: Study) -> None:
         config, base = study.config, study.base
+        check_fine_tunes(config, "mix")
         corpus = load_corpus(config.data, config.languages.all, base)
         data = draw_from(corpus, config, base)
         self.study = Study(config, study.folder, base, study.observer, data)

@@ -16,7 +16,7 @@ def plan_sweep(config: StudyConfig, available: Mapping[str, int]) -> Sweep:
     """
     mixing, languages = config.mixing, config.languages.train
     several = languages if len(languages) > 1 else ()
-    maker = _Maker(_counts(config))
+    maker = _Maker(_counts(config, available))
     scaled, left_out = dict[tuple[str, float], int](), list[str]()
     for (language, factor), count in _scaled(config, maker.counts):
         if count <= available[language]:
@@ -72,8 +72,10 @@ class _Maker:
         return self._known.setdefault(frozenset(counts.items()), Mix(name, counts))
 
 
-def _counts(config: StudyConfig) -> dict[str, int]:
+def _counts(config: StudyConfig, available: Mapping[str, int]) -> dict[str, int]:
     given = config.train_per_language
+    if given == "all":
+        return {language: available[language] for language in config.languages.train}
     return {
         language: given[language] if isinstance(given, dict) else given
         for language in config.languages.train

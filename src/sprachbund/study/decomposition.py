@@ -22,7 +22,7 @@ def decompose_study(study: "Study") -> list[Path]:
         raise StudyError(
             f"{study.folder}: not there yet for this study file; run `sprachbund finetune` first"
         )
-    return [_decompose_seed(study, seed) for seed in study.config.finetuning.seeds]
+    return [_decompose_seed(study, seed) for seed in study.config.seeds]
 
 
 def decompositions_of(study: "Study") -> dict[int, Decomposition]:
@@ -30,8 +30,7 @@ def decompositions_of(study: "Study") -> dict[int, Decomposition]:
     if not study.is_fresh("decompose"):
         return {}
     return {
-        seed: Decomposition.open(decomposition_path(study, seed))
-        for seed in study.config.finetuning.seeds
+        seed: Decomposition.open(decomposition_path(study, seed)) for seed in study.config.seeds
     }
 
 

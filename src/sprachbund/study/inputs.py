@@ -21,6 +21,8 @@ def _parts(study: "Study", stage: str) -> list[object]:
     match stage:
         case "data":
             return [train, test, evaluation]
+        case "finetune" if config.runs:
+            return [evaluation, _checkpoints(study), config.model.max_length]
         case "finetune":
             model = config.model.model_dump(), model_fingerprint(config.model.path)
             return [train, evaluation, model, config.finetuning.model_dump()]
@@ -62,7 +64,7 @@ def _checkpoints(study: "Study") -> list[str]:
     """A change of any checkpoint's files counts, in each seed's run."""
     folders = [
         folder
-        for seed in study.config.finetuning.seeds
+        for seed in study.config.seeds
         for folder in sorted(study.run_path(seed).glob("checkpoint-*"))
     ]
     return [files_fingerprint(folder) for folder in folders]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from sprachbund.errors import StudyError
 from sprachbund.runs import Run
+from sprachbund.study.given_runs import check_fine_tunes
 from sprachbund.validation.removal import Basis, check_removal
 
 if TYPE_CHECKING:
@@ -15,8 +16,10 @@ def check_study(study: "Study") -> list[Path]:
     """Do the removal check of a study in its folder `removal`.
 
     Returns: the tables and the verdicts.
-    Raises: StudyError unless the study is fine-tuned and attributed as its configuration says now.
+    Raises: StudyError unless the study is fine-tuned and attributed as its configuration says now;
+        ConfigurationError for runs of one's own.
     """
+    check_fine_tunes(study.config, "removal")
     for stage in ("finetune", "attribute"):
         if not study.is_fresh(stage):
             raise StudyError(

@@ -22,7 +22,7 @@ def check_results(study: "Study", influences: Mapping[int, Influence]) -> None:
     Raises: StudyError if settings, training or test examples are not those of the study file.
     """
     for seed, influence in influences.items():
-        differing = [*_settings(study, influence), *_examples(study, influence)]
+        differing = [*_settings(study, seed, influence), *_examples(study, influence)]
         if influence.labels != study.data.train.labels:
             differing.append("the labels, or their order, are others")
         if differing:
@@ -34,14 +34,25 @@ def check_results(study: "Study", influences: Mapping[int, Influence]) -> None:
             )
 
 
-def _settings(study: "Study", influence: Influence) -> Iterator[str]:
+def described(study: "Study", seed: int) -> dict[str, Any]:
+    """Model and making of a seed's run, as an influence result records them."""
+    model = study.config.model.model_dump(mode="json")
+    if study.config.runs:  # by its name: what is in it has hashes of its own, wherever it lies
+        return {"model": model, "run": study.run_path(seed).resolve().name}
+    making = study.config.finetuning.model_dump(mode="json", exclude={"seeds"})
+    return {"model": model, "finetuning": making}
+
+
+def _settings(study: "Study", seed: int, influence: Influence) -> Iterator[str]:
     """A setting that the record lacks, being newer, is not compared."""
-    config, record = study.config, influence.provenance
-    asked: dict[str, dict[str, Any]] = {
-        "model": config.model.model_dump(mode="json"),
-        "finetuning": config.finetuning.model_dump(mode="json", exclude={"seeds"}),
-        "attribution": config.attribution.model_dump(mode="json", include={*_COMPARED_ATTRIBUTION}),
-    }
+    asked, record = described(study, seed), influence.provenance
+    runs = asked.pop("run", ""), record.get("run", "")
+    if len({*runs}) > 1:
+        by_file, found = (f"the run {name}" if name else "a fine-tuning" for name in runs)
+        yield f"it is of {by_file} by the file, of {found} in the result"
+    asked["attribution"] = study.config.attribution.model_dump(
+        mode="json", include={*_COMPARED_ATTRIBUTION}
+    )
     for section, values in asked.items():
         found = record.get(section, {})
         for name, value in values.items():
@@ -56,7 +67,7 @@ def _settings(study: "Study", influence: Influence) -> Iterator[str]:
 
 def _is_same_model(study: "Study", path: str) -> bool:
     """Whether the runs began from this very model, under another name: it was moved, or is another machine's."""
-    records = [study.run_path(seed) / "run.json" for seed in study.config.finetuning.seeds]
+    records = [study.run_path(seed) / "run.json" for seed in study.config.seeds]
     try:
         kept = {json.loads(record.read_text(encoding="utf-8"))["model files"] for record in records}
     except (OSError, ValueError, KeyError):

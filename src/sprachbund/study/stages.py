@@ -22,10 +22,11 @@ from sprachbund.report import ReportData, read_results, write_report
 from sprachbund.runs import Run
 from sprachbund.study.data import StudyData, draw
 from sprachbund.study.decomposition import decompose_study, decompositions_of
+from sprachbund.study.given_runs import open_run, with_their_model
 from sprachbund.study.inputs import made_from
 from sprachbund.study.observer import Observer, Silent
 from sprachbund.study.removal import check_study
-from sprachbund.study.results import check_results
+from sprachbund.study.results import check_results, described
 from sprachbund.study.tables import known_of
 from sprachbund.writing import write_text
 
@@ -46,7 +47,7 @@ class Study:
         data: StudyData | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        self.config = config
+        self.config = with_their_model(config, base)
         self.folder = folder
         self.base = base
         self.observer: Observer = observer or Silent()
@@ -98,12 +99,12 @@ class Study:
         write_text(self.folder / "study.yaml", self.config.anchored(self.base).as_yaml())
 
     def finetune(self) -> None:
-        """One run for each seed, and the accuracy of its checkpoints by language."""
+        """One run for each seed, unless runs are given, and the accuracy of its checkpoints by language."""
 
         def train() -> list[Path]:
             return [path for seed in self._seeds for path in self._finetune_seed(seed)]
 
-        self._do("finetune", train)
+        self._do("finetune", train, shown="evaluate" if self.config.runs else "finetune")
 
     def attribute(self) -> None:
         """Influence of every training example on every test prediction, at every checkpoint."""
@@ -187,21 +188,23 @@ class Study:
         """Accuracy and loss by seed, checkpoint and language. Raises: StudyError if not measured yet."""
         tables = []
         for seed in self._seeds:
-            path = self._existing(self.run_path(seed) / ACCURACY, "finetune")
+            path = self._existing(self._accuracy_folder(seed) / ACCURACY, "finetune")
             table = pd.read_csv(path, keep_default_na=False)
             table.insert(0, "seed", seed)
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
-    def _do(self, name: str, work: Callable[[], Sequence[Path]]) -> None:
+    def _do(self, name: str, work: Callable[[], Sequence[Path]], shown: str = "") -> None:
         """Do the work of a stage unless it is fresh, and note what it was made from and wrote."""
         fresh, inputs = self.is_fresh(name), made_from(self, name)
-        self.observer.stage(name, fresh=fresh)
+        self.observer.stage(shown or name, fresh=fresh)
         if not fresh:
             StageRecord(self.folder, name).finish(inputs, work())
 
     def train(self, seed: int) -> Run:
         """The run of one seed, trained if it is not; nothing is measured."""
+        if self.config.runs:
+            return open_run(self.run_path(seed), len(self.data.train))
 
         def trained(step: int, steps: int, loss: float) -> None:
             self.observer.progress(f"fine-tuning, seed {seed}", step, steps, f"loss {loss:.3f}")
@@ -222,9 +225,16 @@ class Study:
         def evaluated(done: int, total: int) -> None:
             self.observer.progress(f"accuracy, seed {seed}", done, total)
 
-        run, length = self.train(seed), self.config.model.max_length
-        evaluate_run(run, self.data.evaluation, max_length=length, on_progress=evaluated)
-        return [run.path / ACCURACY, *(checkpoint.path for checkpoint in run.checkpoints)]
+        run, folder = self.train(seed), self._accuracy_folder(seed)
+        evaluate_run(
+            run,
+            self.data.evaluation,
+            max_length=self.config.model.max_length,
+            folder=folder,
+            on_progress=evaluated,
+        )
+        own = [] if self.config.runs else [checkpoint.path for checkpoint in run.checkpoints]
+        return [folder / ACCURACY, *own]
 
     def _attribute_seed(self, seed: int) -> Path:
         def scored(done: int, total: int) -> None:
@@ -238,11 +248,7 @@ class Study:
             path,
             config=config.attribution,
             max_length=config.model.max_length,
-            provenance={
-                "model": config.model.model_dump(mode="json"),
-                "finetuning": config.finetuning.model_dump(mode="json", exclude={"seeds"}),
-                "seed": seed,
-            },
+            provenance={**described(self, seed), "seed": seed},
             on_progress=scored,
             on_notice=self.observer.say,
         )
@@ -266,7 +272,8 @@ class Study:
 
     def run_path(self, seed: int) -> Path:
         """The folder of a seed's fine-tuning run."""
-        return self.folder / "runs" / f"seed-{seed}"
+        given = self.config.run_paths(self.base)
+        return given[seed] if given else self.folder / "runs" / f"seed-{seed}"
 
     def influence_path(self, seed: int) -> Path:
         """Where a seed's influence result is."""
@@ -282,9 +289,13 @@ class Study:
         folders = (self.folder / "removal", self.folder / "mixes" / "tables")
         return [folder for folder in folders if folder.is_dir()]
 
+    def _accuracy_folder(self, seed: int) -> Path:
+        """Within the study's own folder, even where the run is not: nothing is written beside what was given."""
+        return self.folder / "runs" / f"seed-{seed}"
+
     @property
     def _seeds(self) -> tuple[int, ...]:
-        return self.config.finetuning.seeds
+        return self.config.seeds
 
     def _existing(self, path: Path, stage: str) -> Path:
         if not path.exists():
