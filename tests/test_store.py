@@ -326,6 +326,14 @@ def test_a_finished_result_is_not_computed_again(tmp_path: Path) -> None:
     assert content(tmp_path / "i") == before
 
 
+def test_a_finished_result_of_other_arguments_is_said_to_be_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "i", VALUES, arguments(TRAIN, TEST))
+    given = arguments(TRAIN, TEST, method="tracin-cosine")
+    with pytest.warns(SprachbundWarning, match=r"finished result of other arguments \(method\)"):
+        InfluenceWriter.create_or_resume(tmp_path / "i", **given).close()
+    assert Influence.open(tmp_path / "i").method == "tracin"
+
+
 def test_a_finished_result_of_other_arguments_stays_until_it_is_replaced(tmp_path: Path) -> None:
     write(tmp_path / "i", VALUES, arguments(TRAIN, TEST))
     given = arguments(TRAIN, TEST, method="tracin-cosine")

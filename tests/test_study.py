@@ -264,3 +264,17 @@ def test_labels_that_look_like_a_slip_are_named(study_file):
     path.write_text(changed + "\n" + "".join(rest), encoding="utf-8")
     with pytest.warns(SprachbundWarning, match=f'"{label} " .*differ by case or blanks alone'):
         draw(read_study(study_file), study_file.parent)
+
+
+def test_a_label_of_a_single_row_is_named(study_file):
+    path = study_file.parent / "train.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    many = [
+        json.loads(line) | {"item": f"{copy}-{n}"}
+        for copy in range(3)
+        for n, line in enumerate(lines)
+    ]
+    many[0]["label"] = "posititve"
+    path.write_text("".join(json.dumps(row) + "\n" for row in many), encoding="utf-8")
+    with pytest.warns(SprachbundWarning, match='"posititve" has a single row of 84'):
+        draw(read_study(study_file), study_file.parent)

@@ -11,6 +11,7 @@ from sprachbund.analysis import answers
 from sprachbund.analysis.dynamics import alone, own_and_cross
 from sprachbund.analysis.measures import top_shares
 from sprachbund.analysis.sharing import language_share
+from sprachbund.errors import InfluenceError
 from synthetic_influence import in_memory, scores
 
 TRAIN, TEST = ["en", "de", "fr"] * 20, ["en", "ko", "de", "en"] * 3
@@ -99,3 +100,8 @@ def test_properties_that_are_given_are_controlled_for() -> None:
 def test_influence_does_not_import_the_analysis() -> None:
     code = "import sys, sprachbund.influence as i; sys.exit('sprachbund.analysis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_distances_that_are_no_dataset_are_refused():
+    with pytest.raises(InfluenceError, match="distances are dict; expected a Dataset"):
+        ONE.relations({})

@@ -11,6 +11,7 @@ from torch import nn
 import builders
 import oracle
 from sprachbund.errors import GradientError, SprachbundWarning
+from sprachbund.gradients.batches import example_alone
 from sprachbund.gradients.pairwise import mean_influence, pairwise_influence
 
 WIDTH, PADDING, KEPT_OUT = 8, 1, 9
@@ -495,3 +496,24 @@ class Scripted(Classifier):
 @pytest.mark.filterwarnings("ignore:.*one example at a time", "ignore:.*torch.jit")
 def test_a_scripted_module_within_is_no_obstacle():
     check(Scripted(), builders.batches(TRAIN, 4), builders.batches(TEST, 5))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_labels_of_a_decoder_are_no_tokens_of_the_encoder(wrapped):
+    """As long as the text by chance, and in a wrapper that has no configuration of its own."""
+    decoder = nn.Linear(2, 2)
+    model = nn.Module()
+    model.config, model.decoder = SimpleNamespace(is_encoder_decoder=True), decoder
+    if wrapped:
+        model, inner = nn.Module(), model
+        model.inner = inner
+    batch = {
+        "input_ids": torch.tensor([[5, 6, 1]]),
+        "attention_mask": torch.tensor([[1, 1, 0]]),
+        "labels": torch.tensor([[7, 8, 9]]),
+    }
+    alone = example_alone(model, batch, 0)
+    assert alone["input_ids"].tolist() == [[5, 6]]
+    assert alone["labels"].tolist() == [[7, 8, 9]]
+    (model.inner if wrapped else model).decoder = None  # its encoder alone tags tokens
+    assert example_alone(model, batch, 0)["labels"].tolist() == [[7, 8]]

@@ -26,6 +26,20 @@ def test_the_first_finding_of_each_section_is_repeated() -> None:
     assert sentences()["Cats"] == "Cats purr."
 
 
+def test_languages_without_shown_accuracy_above_a_guess_are_named() -> None:
+    data = made_up(seeds=(0, 1))
+    learned = data.accuracy.assign(accuracy=0.9)
+    is_last = learned["checkpoint"] == learned["checkpoint"].max()
+    guessed = learned["language"].isin(["ko", "ur"]) & is_last
+    accuracy = learned.assign(accuracy=learned["accuracy"].mask(guessed, 0.5))
+    text = " ".join(sentences(seeds=(0, 1), accuracy=accuracy).values())
+    assert "In ko Korean and ur Urdu accuracy is not shown to be above that of a guess" in text
+    # A run that ends a checkpoint earlier counts by its own last one.
+    accuracy = accuracy[~(is_last & (accuracy["seed"] == 1))]
+    text = " ".join(sentences(seeds=(0, 1), accuracy=accuracy).values())
+    assert "not shown to be above" not in text
+
+
 def test_few_examples_and_what_the_intervals_are_for_is_admitted() -> None:
     one, two = (sentences(seeds=seeds)["How far to trust this"] for seeds in ((0,), (0, 1)))
     assert "as few as 4 test examples" in one

@@ -7,14 +7,25 @@ import xarray as xr
 
 from sprachbund.analysis.answers import Runs
 from sprachbund.analysis.table import spread_of
+from sprachbund.influence import Influence
 
 
-def caption(what: str, found: xr.Dataset, runs: Runs, chance: str) -> str:
-    """A caption: what is shown, of how many test examples in how many clusters, seeds, interval.
+def caption(
+    what: str,
+    found: xr.Dataset,
+    runs: Runs,
+    chance: str,
+    of: Iterable[Influence] | None = None,
+) -> str:
+    """A caption: what is shown, of how many test examples in how many clusters, what was ranked how, seeds, interval.
 
-    `chance` says what the level of chance is, or is empty where there is none.
+    `chance` says what the level of chance is, or is empty where there is none; `of` are the results, where these are
+    more than `runs`.
     """
-    parts = [f"{what}.", f"{_tests(found, runs)}; {seeds_of(runs)}."]
+    parts = [
+        f"{what}.",
+        f"{_tests(found, runs)}; {_ranked(runs.values() if of is None else of)}; {seeds_of(runs)}.",
+    ]
     if _has_interval(found):
         parts.append(
             "In brackets: 95 percent bootstrap-t intervals, clustered by item and group"
@@ -58,6 +69,15 @@ def _tests(found: xr.Dataset, runs: Runs) -> str:
     if "n_test" in found.coords:
         return tests_of(found)
     return f"{next(iter(runs.values())).dataset.sizes['test']:,} test examples"
+
+
+def _ranked(influences: Iterable[Influence]) -> str:
+    """ "1,000 training examples by tracin-cosine at 3 checkpoints": without the starting point, which has no total."""
+    known = [*influences]
+    examples = spread_of([influence.dataset.sizes["train"] for influence in known])
+    trained = [sum(step > 0 for step in influence.checkpoints) for influence in known]
+    methods = " and ".join(sorted({influence.method for influence in known}))
+    return f"{examples} training examples by {methods} at {spread_of(trained)} checkpoints"
 
 
 def _with_a_value(found: xr.Dataset) -> Iterable[int]:

@@ -11,8 +11,8 @@ from sprachbund.writing import write_text, writing
 CONTENTS = "contents.md"
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write one table as CSV, as Parquet and, where it is for print, as LaTeX.
+def write_table(table: Table, folder: Path, study: str = "") -> list[Path]:
+    """Write one table as CSV, as Parquet and, where it is for print, as LaTeX with the study's name in its label.
 
     The Parquet file holds the caption in its pandas metadata (`DataFrame.attrs`).
 
@@ -25,7 +25,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
         "parquet": partial(frame.to_parquet, index=False),
     }
     if table.layout is not None:
-        text = latex(table, table.layout)
+        text = latex(table, table.layout, study)
         writers["tex"] = partial(Path.write_text, data=text, encoding="utf-8")
     paths = []
     for suffix, write in writers.items():

@@ -161,6 +161,7 @@ def _shares(measured: Measured) -> list[Table]:
     ]
     frame = pd.concat(frames, ignore_index=True)
     of_top = f"of the top {k} proponents"
+    every = [influence for seeds in measured.influences.values() for influence in seeds.values()]
     return [
         Table(
             "mixing_own_share",
@@ -169,6 +170,7 @@ def _shares(measured: Measured) -> list[Table]:
                 share,
                 runs,
                 "the own language's part of the training data",
+                every,
             ),
             own_frame.reset_index(drop=True),
             Layout(list(_OF_MIX), _OWN_SHARE),
@@ -180,6 +182,7 @@ def _shares(measured: Measured) -> list[Table]:
                 share,
                 runs,
                 "the last row of each mix, the language's part of it",
+                every,
             ),
             frame[["mix", *frame.columns.drop("mix")]],
             Layout(list(_OF_MIX), MEAN, "train_language", "expected_percent", "mix"),

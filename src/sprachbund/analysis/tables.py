@@ -30,14 +30,15 @@ def write_tables(
     *,
     examples: int = 10,
     asked: Asked | None = None,
+    study: str = "",
     on_notice: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write every table that the results allow into `folder`; return the files in reading order.
 
     `influences` is by seed; with several, deviations between seeds are tabled too. `accuracy`
     (fractions, of `n` examples) gets its limits, `examples` is how many proponents and opponents of each test example
-    are listed, `asked` what else is known of the data. What the data does not allow is left out,
-    with one line to `on_notice` that says why; `contents.md` lists both.
+    are listed, `asked` what else is known of the data, `study` a name for labels in LaTeX. What the data
+    does not allow is left out, with one line to `on_notice` that says why; `contents.md` lists both.
 
     Raises: InfluenceError if k exceeds the training set; StudyError if the disk refuses.
     """
@@ -56,7 +57,7 @@ def write_tables(
     if on_notice is not None:
         for line in (*(f"table left out: {line}" for line in left_out), *_disagreements(tables)):
             on_notice(line)
-    written = [path for table in tables for path in write_table(table, folder)]
+    written = [path for table in tables for path in write_table(table, folder, study)]
     written.append(write_contents(tables, left_out, folder))
     _remove_stale(folder, written)
     return written

@@ -123,9 +123,9 @@ class Mixing:
             influences = influences_by_mix(self.runs)
             if self._attributed:
                 influences = {self.sweep.study.name: self.study.influences()} | influences
-            labels = self.study.data.train.labels
+            labels, name = self.study.data.train.labels, self.study.folder.name
             tables = mixing_tables(Measured(self.sweep, correct, influences, k, labels))
-            written = [path for table in tables for path in write_table(table, self.tables)]
+            written = [path for table in tables for path in write_table(table, self.tables, name)]
             written.append(write_contents(tables, self.sweep.left_out, self.tables))
             for path in set(self.tables.iterdir()) - set(written):
                 path.unlink()  # a table of other mixes must not stay to mislead

@@ -133,6 +133,7 @@ class Study:
                 self.accuracy(),
                 self.folder / "tables",
                 examples=analysis.examples,
+                study=self.folder.name,
                 asked=replace(
                     known_of(self.config, self.data, self.base),
                     decompositions=decompositions_of(self),

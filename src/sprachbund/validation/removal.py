@@ -159,7 +159,7 @@ def _write(
         listing("removal_retrainings", "What each retraining did without", made),
         listing("removal_removed", "The training examples that were removed", removed),
     ]
-    written = [path for table in tables for path in write_table(table, folder)]
+    written = [path for table in tables for path in write_table(table, folder, folder.parent.name)]
     lines = "".join(f"- {sentence}\n" for sentence in verdicts(found))
     write_text(folder / VERDICTS, f"# Does influence beat the controls?\n\n{lines}")
     return [*written, write_contents(tables, (), folder), folder / VERDICTS]
