@@ -182,7 +182,17 @@ def test_every_table_is_there_in_every_format_and_none_prints_nan(tables: Path) 
 def test_captions_say_examples_clusters_k_seeds_interval_and_chance(tables: Path) -> None:
     contents = (tables / "contents.md").read_text()
     (line,) = [line for line in contents.splitlines() if line.startswith("- `share_proponents`")]
-    for part in ("top 5", "4 test examples", "clusters", "2 seeds (7, 8)", "95 percent", "Chance"):
+    ranked = "20 training examples by tracin at 2 checkpoints"
+    told = (
+        "top 5",
+        "4 test examples",
+        "clusters",
+        ranked,
+        "2 seeds (7, 8)",
+        "95 percent",
+        "Chance",
+    )
+    for part in told:
         assert part in line, part
     assert line.split(": ", 1)[1] in (tables / "share_proponents.tex").read_text()
 

@@ -92,3 +92,10 @@ def test_a_long_table_runs_over_pages() -> None:
 @pytest.mark.parametrize("character", list("&%$#_{}~^\\"))
 def test_every_special_character_is_escaped(character: str) -> None:
     assert escaped(f"a{character}b").startswith("a\\")
+
+
+def test_tables_of_several_studies_have_labels_of_their_own() -> None:
+    layout = Layout(["test_language"], {"mean": Cell("mean")})
+    given = Table("share_of_k", "a caption", FRAME, layout)
+    assert r"\label{tab:share-of-k}" in latex(given, layout)
+    assert r"\label{tab:xnli-de-2-share-of-k}" in latex(given, layout, "xnli_de #2")
