@@ -182,7 +182,7 @@ def test_every_table_is_there_in_every_format_and_none_prints_nan(tables: Path) 
 def test_captions_say_examples_clusters_k_seeds_interval_and_chance(tables: Path) -> None:
     contents = (tables / "contents.md").read_text()
     (line,) = [line for line in contents.splitlines() if line.startswith("- `share_proponents`")]
-    ranked = "20 training examples by tracin at 2 checkpoints"
+    ranked = "20 training examples by tracin-cosine at 2 checkpoints"
     told = (
         "top 5",
         "4 test examples",
