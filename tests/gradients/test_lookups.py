@@ -86,3 +86,57 @@ def test_positions_that_are_counted_from_a_mask_are_exact_and_not_slow():
         warnings.simplefilter("error", SprachbundWarning)
         found, expected = found_and_expected(model.double())
     assert oracle.relative_error(found, expected) < 1e-10
+
+
+class Forgetful(nn.Embedding):
+    """Has a padding row, and does not say so to the lookup: that row has a gradient like any other."""
+
+    def forward(self, input):
+        return F.embedding(input, self.weight)
+
+
+class FromTheEnd(nn.Embedding):
+    """Names a padding row that the module does not have, counted from the end."""
+
+    def forward(self, input):
+        return F.embedding(input, self.weight, -(self.num_embeddings - 7))
+
+
+class ByFrequency(nn.Embedding):
+    """A token's gradient is divided by how often the batch has it: nothing of an example alone."""
+
+    def forward(self, input):
+        return F.embedding(input, self.weight, scale_grad_by_freq=True)
+
+
+@pytest.mark.parametrize("from_the_first", [True, False])
+@pytest.mark.parametrize("kind", [Forgetful, FromTheEnd])
+def test_the_row_without_gradient_is_that_of_the_lookup(kind, from_the_first):
+    """Also where no example of the proof has that token: 7 is in the middle of the first batch, or in a later one."""
+    model = builders.xlm_roberta().double()
+    torch.manual_seed(0)
+    padding = {"padding_idx": 7} if kind is Forgetful else {}
+    embedding = kind(builders.VOCABULARY, 32, **padding).double()
+    torch.nn.init.normal_(embedding.weight)
+    model.roberta.embeddings.word_embeddings = embedding
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    for batch in (*train, *test):
+        batch["input_ids"][batch["input_ids"] == 7] = 8
+    of_batch = train[0] if from_the_first else train[1]
+    lengths = of_batch["attention_mask"].sum(1)
+    (chosen, *_) = set(range(4)) - {int(lengths.argmax()), int(lengths.argmin())}
+    of_batch["input_ids"][chosen, 1] = 7
+    test[0]["input_ids"][0, 1] = 7
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SprachbundWarning)
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
+def test_a_gradient_by_frequency_is_left_to_autograd():
+    model = builders.xlm_roberta().double()
+    model.roberta.embeddings.word_embeddings = ByFrequency(builders.VOCABULARY, 32).double()
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with pytest.warns(SprachbundWarning, match=r"1 parameters .*word_embeddings"):
+        found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10

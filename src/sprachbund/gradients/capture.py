@@ -182,8 +182,9 @@ class Capture:
         if self._pass is None:
             return forward(*args, **kwargs)
 
-        def looked_up(ids: Tensor, rows: Tensor) -> Tensor:
-            watched = self._forward(site, site.module, (ids,), {}, rows)
+        def looked_up(ids: Tensor, rows: Tensor, padding_idx: int | None) -> Tensor:
+            given = {"padding_idx": padding_idx}
+            watched = self._forward(site, site.module, (ids,), given, rows)
             return rows if watched is None else watched
 
         assert isinstance(site.module, nn.Embedding)
@@ -211,7 +212,7 @@ class Capture:
             # examples apart; to as many rows as tokens were looked up for, where choices are rows, too.
             rows = current.looked_up or size
             input, output = (value.expand(rows, *value.shape[1:]) for value in (input, output))
-            args, kwargs = (input,), {}
+            args, kwargs = (input,), {k: v for k, v in kwargs.items() if not isinstance(v, Tensor)}
         results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         if input is not None and not input.numel():  # an adapter or expert that no example is for
             return None

@@ -10,12 +10,15 @@ from torch.overrides import TorchFunctionMode
 
 _LOOKUP = inspect.signature(F.embedding)
 
-OnLookup = Callable[[Tensor, Tensor], Tensor]
-"""Receives ids [...] and their rows [..., D]; returns what takes the rows' place."""
+OnLookup = Callable[[Tensor, Tensor, int | None], Tensor]
+"""Receives ids [...], their rows [..., D] and which row gets no gradient; returns what takes the rows' place."""
 
 
 class Lookups(TorchFunctionMode):
-    """Inside, every lookup in this module's table goes through `on_lookup`."""
+    """Inside, every lookup in this module's table goes through `on_lookup`.
+
+    But for those that change the table or its gradient (`max_norm`, `scale_grad_by_freq`): these autograd sees.
+    """
 
     def __init__(self, module: nn.Embedding, on_lookup: OnLookup) -> None:
         super().__init__()
@@ -31,10 +34,18 @@ class Lookups(TorchFunctionMode):
         if func is not F.embedding:
             return func(*args, **(kwargs or {}))
         asked = _LOOKUP.bind(*args, **(kwargs or {}))
-        if asked.arguments["weight"] is not self._table:
+        asked.apply_defaults()
+        given = asked.arguments
+        is_plain = given["max_norm"] is None and not given["scale_grad_by_freq"]
+        if given["weight"] is not self._table or not is_plain:
             return func(*args, **(kwargs or {}))
-        asked.arguments["weight"] = (
+        table = given["weight"] = (
             self._table.detach()
         )  # the gradient of its rows is all that is asked
+        padding_idx = given[
+            "padding_idx"
+        ]  # of the call: the module's own need not have been passed on
+        if padding_idx is not None and padding_idx < 0:
+            padding_idx += len(table)
         output = func(*asked.args, **asked.kwargs)
-        return self._on_lookup(asked.arguments["input"], output)
+        return self._on_lookup(given["input"], output, padding_idx)

@@ -109,14 +109,23 @@ class EmbeddingRule(Rule, module_type=nn.Embedding):
             ids_BT, rows_BTD = ids[:, None], grad_output[:, None]
         else:
             ids_BT, rows_BTD = ids.flatten(1), grad_output.flatten(1, -2)
-        return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, module.padding_idx)}
+        padding_idx = self._padding_idx(call)
+        return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, padding_idx)}
+
+    def _padding_idx(self, call: Call) -> int | None:
+        assert isinstance(call.module, nn.Embedding)
+        return call.module.padding_idx
 
 
 class LookupRule(EmbeddingRule):
     """For an embedding whose forward does more than look up: scales, clamps, counts positions from a mask.
 
-    Its call is the lookup inside.
+    Its call is the lookup inside, of ids and `padding_idx`.
     """
+
+    def _padding_idx(self, call: Call) -> int | None:
+        padding_idx: int | None = call.kwargs["padding_idx"]
+        return padding_idx
 
 
 class LayerNormRule(Rule, module_type=nn.LayerNorm):
