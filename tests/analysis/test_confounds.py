@@ -93,6 +93,31 @@ def test_test_examples_whose_label_was_not_trained_on_are_left_out_of_a_stratum_
     assert remaining["mean"].sel(control="same label").notnull().any()
 
 
+def test_a_label_stratum_is_compared_with_a_top_as_deep() -> None:
+    """Proponents all have the test example's label, so that ranking within it changes nothing, however deep it is.
+
+    The own language is at the very top: a tenth of the label has more of it than the top k, five times as deep.
+    """
+    rng, n, k = RNG(5), 400, 40
+    train = np.array(["en", "de", "fr", "es"] * (n // 4))
+    labels = np.array(["one", "two", "three", "four", "five"], dtype=object)[np.arange(n) // 4 % 5]
+    values = rng.normal(size=(40, n)) + 100.0 * (labels == "one")
+    values[:, np.flatnonzero((labels == "one") & (train == "en"))[:8]] += 50.0
+    matrix = score_matrix(
+        values, list(train), ["en"] * 40, train_label=labels, test_label=["one"] * 40
+    )
+    found = remaining_lift({0: lifts_after_controls(matrix, properties(n), k)})
+    own = found.isel(test_language=0).sel(train_language="en")
+    label, plain = (own.sel(control=name) for name in ("same label", "none"))
+    assert float(label["mean"]) == pytest.approx(4.0)  # the first eight of eighty
+    assert float(plain["mean"]) < 2.5
+    assert float(label["change"]) == pytest.approx(0, abs=1e-12)
+    assert float(label["remaining_percent"]) == pytest.approx(100)
+    assert (
+        str(own["compared_with"].sel(control="same label").values) == "none, as deep as same label"
+    )
+
+
 def test_a_rare_label_is_not_taken_whole() -> None:
     """English examples are best for all; a tenth of a label's examples shows it, the top k would be the label."""
     rng, n = RNG(3), 400

@@ -128,7 +128,8 @@ def test_a_decomposition_of_one_checkpoint_is_compared_with_that_checkpoint() ->
     own = top_shares(influence.at(20), (20,)).isel(k=0)
     np.testing.assert_allclose(lifts.sel(control=plain), own / (100 / 3))
     compared = dict(zip(lifts["control"].values, lifts["compared_with"].values, strict=True))
-    assert compared["language means"] == compared["same label"] == "none"
+    assert compared["language means"] == "none"
+    assert compared["same label"] == "none, as deep as same label"
     assert (
         compared["without head"] == compared["mean gradients removed"] == compared[plain] == plain
     )

@@ -23,6 +23,8 @@ from sprachbund.influence import Sign
 
 NO_CONTROL = "none"
 SAME_LABEL, OTHER_LABEL = "same label", "another label"
+AS_DEEP = {name: f"none, as deep as {name}" for name in (SAME_LABEL, OTHER_LABEL)}
+"""Of each label stratum the control without control that it is compared with: as many of all training examples."""
 _LEVEL_OF_CHANCE = 1.0
 
 
@@ -52,8 +54,9 @@ def share_by_label(scores: xr.DataArray, k: int = 100, sign: Sign = "proponents"
 
     Returns: [label, test, train_language], `label` "same label" or "another label":
     `share_percent`, sums to 100 over languages, and `expected_percent`, the language's share of
-    the training examples that were ranked. NaN for a test example without training examples of a kind; the attribute
-    `left_out` counts them.
+    the training examples that were ranked; `as_deep_percent`, the share among as many of all training examples: what
+    the label does is the difference from it, and not that from the top k, which is deeper. NaN for a test example
+    without training examples of a kind; the attribute `left_out` counts them.
     Raises: InfluenceError if that is so of all of them, or k exceeds the number of training examples.
     """
     check_ks((k,), scores.sizes["train"])
@@ -110,8 +113,8 @@ def lifts_after_controls(
     """Lift of each language in each test example's top k, after each control.
 
     The controls of `controlled`, the two label strata of `share_by_label` where there are
-    examples for both, and those of a decomposition of the scores where it is given. One that does
-    not cover the total has a "none" of its own, which names its checkpoints.
+    examples for both, and those of a decomposition of the scores where it is given. Each stratum has a "none" of its
+    own (`AS_DEEP`), as does a decomposition that does not cover the total, whose name says its checkpoints.
 
     Returns: [control, test, train_language], share over the share expected by chance; 1 is
     chance. NaN where a language has no example of the label. The coordinate `compared_with` names
@@ -133,7 +136,11 @@ def lifts_after_controls(
         by_stratum = _chance(strata)
         expected.append(by_stratum)
         by_label = lift(strata["share_percent"].assign_coords(expected_percent=by_stratum))
-        lifts |= {str(name): by_label.sel(label=name, drop=True) for name in strata["label"].values}
+        as_deep = strata["as_deep_percent"] / expected[0]
+        for name, plain in AS_DEEP.items():
+            lifts[plain] = as_deep.sel(label=name, drop=True)
+            lifts[name] = by_label.sel(label=name, drop=True)
+            compared_with |= {plain: plain, name: plain}
     parts = [found.drop_vars("expected_percent", errors="ignore") for found in lifts.values()]
     stacked = xr.concat(parts, "control", coords="minimal", compat="override", combine_attrs="drop")
     stacked = stacked.assign_coords(
@@ -239,11 +246,14 @@ def _among(
     chosen = values.copy(data=np.where(allowed_MN, values.values, last))
     codes_N, languages = language_codes(scores["train_language"])
     member_NL = np.equal.outer(codes_N, np.arange(len(languages))).astype(np.float64)
-    share_ML = part_in_top(chosen, k_M, sign) @ member_NL / k_M[:, None]
+    share_ML, as_deep_ML = (
+        part_in_top(ranked, k_M, sign) @ member_NL / k_M[:, None] for ranked in (chosen, values)
+    )
     expected_ML = allowed_MN.astype(np.float64) @ member_NL / np.maximum(available_M, 1)[:, None]
     found = xr.Dataset(
         {
             "share_percent": (("test", "train_language"), 100.0 * share_ML),
+            "as_deep_percent": (("test", "train_language"), 100.0 * as_deep_ML),
             "expected_percent": (("test", "train_language"), 100.0 * expected_ML),
         },
         coords={

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sprachbund.analysis.confounds import NO_CONTROL
+from sprachbund.analysis.confounds import AS_DEEP, NO_CONTROL
 from sprachbund.analysis.table import differs
 from sprachbund.report.formatting import MISSING, decimal, listing, percent, portion, spaced
 from sprachbund.report.interest import pairs_of_interest, subject_of
@@ -46,7 +46,8 @@ def explanations(numbers: Numbers) -> Section:
                 "examples, and the lift (share over chance; 1 is chance) is taken anew. What remains is "
                 "(lift − 1) over (lift without control − 1): 100% where the control changes nothing, 0% "
                 "where it explains all; its interval is that of a ratio (Fieller 1954), and wide where the lift "
-                "without control is close to 1. A change is shown where q is at most 0.05 and no seeds disagree "
+                "without control is close to 1. Within a label the top is less deep, and is compared with one as "
+                "deep among all training examples. A change is shown where q is at most 0.05 and no seeds disagree "
                 "in sign. A control for what differs between languages takes part of what "
                 "is the languages’ own with it: what has gone need not have been spurious. "
                 f"{embeddings_in_words(own['control'])}All language "
@@ -68,14 +69,19 @@ def _finding(own: pd.DataFrame, subject: str) -> str:
         )
     # Those of a decomposition of one checkpoint are relative to that checkpoint's lift, which is another effect.
     controlled = own[
-        (own["control"] != NO_CONTROL)
-        & (own["compared_with"] == NO_CONTROL)
+        ~_is_plain(own)
+        & own["compared_with"].isin([NO_CONTROL, *AS_DEEP.values()])
         & own["test_language"].isin(set(effects["test_language"]))
     ]
     return (
         f"Without any control the {subject} differs from chance, by its interval, in "
         f"{portion(len(effects), len(plain), 'language')}. {_shown_changes(controlled)}"
     )
+
+
+def _is_plain(own: pd.DataFrame) -> pd.Series:
+    """Rows without control, which those of controls are compared with."""
+    return own["control"] == own["compared_with"]
 
 
 def _shown_changes(controlled: pd.DataFrame) -> str:
@@ -113,7 +119,7 @@ def _remaining(own: pd.DataFrame, subject: str) -> Table:
                 spaced(str(control)),
                 decimal(float(part["mean"].mean())),
                 f"{int(excludes(part, _CHANCE).sum())} of {len(part)}",
-                MISSING if control == NO_CONTROL else f"{len(_changes(part))} of {len(part)}",
+                MISSING if _is_plain(part).all() else f"{len(_changes(part))} of {len(part)}",
                 percent(float(left.median()) if len(left) else float("nan"), 0),
                 spread,
             ]
@@ -143,7 +149,7 @@ def _lifts(own: pd.DataFrame) -> Table:
 
 
 def _remaining_by_language(own: pd.DataFrame) -> Table:
-    known = own[(own["control"] != NO_CONTROL) & own["remaining_percent"].notna()]
+    known = own[~_is_plain(own) & own["remaining_percent"].notna()]
     return matrix(
         "What remains of the lift’s distance from 1 after each control, percent, with 95% intervals",
         known.rename(columns={"remaining_percent": "remaining"}),
