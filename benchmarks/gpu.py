@@ -98,7 +98,8 @@ def main() -> None:
         ratio = _judged(ours / floor, _MOST_EPOCHS, f"ratio {ours / floor:.2f}")
         print(
             f"matmul precision {precision}: epoch {floor:.1f} s, scores {ours:.1f} s, {ratio}, "
-            f"{ours / bfloat16:.2f} of the epoch in bfloat16, peak {peak:.1f} GiB"
+            f"{_judged(ours / bfloat16, _MOST_EPOCHS, f'{ours / bfloat16:.2f} of the epoch in bfloat16')}, "
+            f"peak {peak:.1f} GiB"
         )
         for kind, found in _differences_from_cpu(model, train, test).items():
             most = _MOST_DIFFERENCE[precision]

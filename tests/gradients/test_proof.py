@@ -321,3 +321,26 @@ def test_autocast_is_refused_with_a_remedy():
         pytest.raises(GradientError, match="leave autocast off"),
     ):
         pairwise_influence(builders.xlm_roberta(), batches, batches)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "ieee"])
+def test_the_proof_does_not_round_products_and_leaves_the_setting(precision):
+    """A GPU's setting, which exists without one: what is seen inside is what a GPU would do."""
+    products = torch.backends.cuda.matmul
+    before, products.fp32_precision = products.fp32_precision, precision
+    seen = []
+
+    def loss(model, batch):
+        seen.append((products.fp32_precision, torch.is_grad_enabled()))
+        return nn.functional.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
+
+    model = builders.xlm_roberta()
+    train, test = (builders.batches(builders.examples(n, seed=n), 3) for n in (3, 2))
+    try:
+        pairwise_influence(model, train, test, loss=loss)
+        assert products.fp32_precision == precision
+    finally:
+        products.fp32_precision = before
+    # The calls are counted; autograd, two orders of the proof; and then the batches themselves.
+    with_gradient = [setting for setting, has_gradient in seen if has_gradient]
+    assert with_gradient == [precision, *["ieee"] * 3, *[precision] * 2]

@@ -37,6 +37,7 @@ from sprachbund.gradients.proof import (
     prove_losses,
     prove_own_loss,
     random_weights,
+    unrounded,
 )
 from sprachbund.gradients.sites import find_sites
 
@@ -293,15 +294,16 @@ class GradientEngine:
         `orders`: the same examples, once or in two orders.
         """
         weight_B = random_weights(batch_size(orders[0]), self.device)
-        expected = gradient_of_sum(self._checked_loss, orders[0], self._whole, weight_B)
         captured = self.selection.parameters.keys() - self._by_autograd
         precision, passes = precision_of(self._model), len(orders)
-        comparison = Comparison(expected, captured, precision, passes)
-        del expected
-        for batch, weights in zip(orders, (weight_B, weight_B.flip(0)), strict=False):
-            take_away = partial(comparison.take_away, weights)
-            self._capture.passing(batch, take_away, partial(self._checked_loss, batch), {})
-            comparison.finish_pass()
+        with unrounded():
+            expected = gradient_of_sum(self._checked_loss, orders[0], self._whole, weight_B)
+            comparison = Comparison(expected, captured, precision, passes)
+            del expected
+            for batch, weights in zip(orders, (weight_B, weight_B.flip(0)), strict=False):
+                take_away = partial(comparison.take_away, weights)
+                self._capture.passing(batch, take_away, partial(self._checked_loss, batch), {})
+                comparison.finish_pass()
         proven |= comparison.found - comparison.wrong
         return comparison.wrong
 
