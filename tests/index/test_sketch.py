@@ -83,6 +83,27 @@ def test_a_matrix_is_compressed_alike_from_factors_and_written_out(shape):
     torch.testing.assert_close(written, factors)
 
 
+@pytest.mark.parametrize("shape", [(256, 256), (256, 1024), (320, 200)])
+def test_one_strong_feature_costs_no_more_than_is_stated(shape):
+    """Large models have features many times as large as others: nearly all of a gradient is then in one column."""
+    random = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(6, 8, size, generator=random) for size in shape)
+    right[:, :, 7] *= 30
+    gradient = OuterGradient(left, right)
+    flat = torch.einsum("bto,bti->boi", left, right).flatten(1).double()
+    units = flat / flat.norm(dim=1, keepdim=True)
+    dimension, errors = 4096, []
+    for seed in range(40):
+        found = torch.zeros(6, dimension)
+        SignSketch(dimension, seed, torch.device("cpu")).add_to(found, "weight", gradient)
+        sketch = found.double() / flat.norm(dim=1, keepdim=True)
+        errors.append((sketch @ sketch.T - units @ units.T)[~torch.eye(6, dtype=torch.bool)])
+    error = torch.stack(errors)
+    deviation = math.sqrt(float(error.square().mean()))
+    assert float(error.mean(0).abs().max()) < 4 * deviation / math.sqrt(len(errors))
+    assert deviation < 1.6 / math.sqrt(dimension)
+
+
 def test_another_seed_gives_another_sketch_and_the_same_one_the_same():
     model, batch = builders.xlm_roberta(), builders.batches(ROWS, 6)
     first, again, other = (sketches(model, batch, seed=seed)[0] for seed in (0, 0, 1))

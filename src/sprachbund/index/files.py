@@ -12,7 +12,7 @@ from sprachbund.errors import StudyError
 from sprachbund.writing import write_text, writing
 
 Array = npt.NDArray[Any]
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ hashing). Inner products are kept in expectation, with a standard deviation of a
 1/sqrt(d) cannot be told from zero.
 """
 
+import math
 import zlib
 
 import torch
@@ -28,6 +29,7 @@ class SignSketch:
         self.dimension, self.device = dimension, device
         self._seed = seed
         self._signs: dict[str, Tensor] = {}
+        self._offsets: dict[str, list[int]] = {}
         self._turns: dict[str, tuple[Tensor, Tensor]] = {}
         self._buffer = Buffer()
 
@@ -62,13 +64,19 @@ class SignSketch:
     def _add_flat(
         self, sketch_BD: Tensor, name: str, flat_BK: Tensor, first: int, numbers: int | None = None
     ) -> None:
-        """Entries [first, first + K) of a parameter: entry k goes to number (offset + k) mod d."""
-        signs = self._signs_of(name, numbers or flat_BK.shape[1]).to(flat_BK.dtype)
-        position = self._offset(name) + first
+        """Entries [first, first + K) of a parameter: entry k goes to number (k + offset of its stretch) mod d.
+
+        Each stretch of d entries has a random offset. One after the other, the entries of a column would meet in few
+        numbers, and one strong feature, as large models have, would be all that a cosine shows.
+        """
+        numbers = numbers or flat_BK.shape[1]
+        signs = self._signs_of(name, numbers).to(flat_BK.dtype)
+        offsets = self._offsets_of(name, numbers)
         done = 0
         while done < flat_BK.shape[1]:
-            bucket = (position + done) % self.dimension
-            length = min(self.dimension - bucket, flat_BK.shape[1] - done)
+            stretch, within = divmod(first + done, self.dimension)
+            bucket = (within + offsets[stretch]) % self.dimension
+            length = min(self.dimension - bucket, self.dimension - within, flat_BK.shape[1] - done)
             span = slice(done, done + length)
             target = sketch_BD[:, bucket : bucket + length]
             target.addcmul_(flat_BK[:, span], signs[first + done : first + done + length])
@@ -124,8 +132,15 @@ class SignSketch:
             self._signs[name] = signs.float().to(self.device)
         return self._signs[name]
 
-    def _offset(self, name: str) -> int:
-        return self._seed_of(name) % self.dimension
+    def _offsets_of(self, name: str, numbers: int) -> list[int]:
+        """Of each stretch of `dimension` entries."""
+        if name not in self._offsets:
+            random = torch.Generator().manual_seed(self._seed_of(f"offsets of {name}"))
+            stretches = (math.ceil(numbers / self.dimension),)
+            self._offsets[name] = torch.randint(
+                0, self.dimension, stretches, generator=random
+            ).tolist()
+        return self._offsets[name]
 
     def _seed_of(self, name: str) -> int:
         return zlib.crc32(f"{self._seed} {name}".encode())
