@@ -5,8 +5,8 @@ python benchmarks/compression.py RESULTS_FOLDER [--train 960] [--tests 32]
 For the last checkpoint of the first seed: bytes of a training example, time to compress the training set as a multiple
 of a plain forward and backward epoch over it, Spearman correlation with the exact scores, and overlap of the top 10 and
 top 100, for cosine and dot product; sign sketches of several sizes and storage types, their principal directions (by
-storage type, too), and projections of both factors of the linear layers, random (Choe et al. 2024, LoGra) or on the
-principal axes of activations and output gradients.
+storage type, too), sketches of each parameter by itself, and projections of both factors of the linear layers, random
+(Choe et al. 2024, LoGra) or on the principal axes of activations and output gradients.
 """
 
 import time
@@ -31,6 +31,7 @@ from sprachbund.index.sketch import SignSketch
 _SKETCHES = (1024, 4096, 16_384, 65_536)
 _KINDS = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 _FACTORS = (8, 16, 32)
+_OF_A_PARAMETER = 256
 
 Side = tuple[str, int]
 """A linear layer's weight, and which factor of its gradient: 0 the output gradients, 1 the inputs."""
@@ -181,6 +182,29 @@ def measure_sketches(
                 _measure_directions(a, b, kept, exact, floor)
 
 
+def measure_per_parameter(
+    engine: GradientEngine, study: FinishedStudy, exact: Exact, floor: float
+) -> None:
+    """A sketch of each parameter by itself, one after the other."""
+    a = _by_parameter(engine, study, study.test)
+    start = time.perf_counter()
+    b = _by_parameter(engine, study, study.train)
+    cost = _cost(a.shape[1], "float32", (time.perf_counter() - start) / floor)
+    exact.measure("sign sketch of each parameter", cost, a @ b.T, a, b)
+
+
+def _by_parameter(engine: GradientEngine, study: FinishedStudy, corpus: Corpus) -> Tensor:
+    """Sketches of each parameter, float64; zeros where a batch does not reach it."""
+    sketch = SignSketch(_OF_A_PARAMETER, 0, engine.device)
+    rows = []
+    for batch in study.batches(corpus):
+        size = len(batch["labels"])
+        parts = {name: torch.zeros(size, _OF_A_PARAMETER) for name in engine.selection.parameters}
+        engine.per_example(batch, lambda name, gradient: sketch.add_to(parts[name], name, gradient))  # noqa: B023
+        rows.append(torch.cat(list(parts.values()), dim=1))
+    return torch.cat(rows).double()
+
+
 def _measure_directions(
     test_MD: Tensor, train_ND: Tensor, kept: int, exact: Exact, floor: float
 ) -> None:
@@ -212,6 +236,7 @@ def main() -> None:
             "rho, top-10 and top-100 overlap"
         )
         measure_factorised(engine, study, exact, floor)
+        measure_per_parameter(engine, study, exact, floor)
         measure_sketches(engine, study, exact, floor)
 
 

@@ -138,7 +138,7 @@ def print_sharing(console: Console, influences: Mapping[int, Influence], k: int)
     seeds = f", mean of {len(shares)} seeds" if len(shares) > 1 else ""
     console.print(
         f"[bold]Whose examples each test language relies on:[/bold] % of its top {k} proponents by training "
-        f"language{seeds}; bold: more than by chance"
+        f"language{seeds}; bold: above the level of chance (what differs from it by test has a star in the tables)"
     )
     console.print(sharing_table(combined["mean"], combined["expected_percent"]))
 

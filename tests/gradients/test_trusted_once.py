@@ -517,3 +517,36 @@ def test_labels_of_a_decoder_are_no_tokens_of_the_encoder(wrapped):
     assert alone["labels"].tolist() == [[7, 8, 9]]
     (model.inner if wrapped else model).decoder = None  # its encoder alone tags tokens
     assert example_alone(model, batch, 0)["labels"].tolist() == [[7, 8]]
+
+
+class Swapped(Classifier):
+    """A layer that works on the examples in another order, and counts for as much as the batch says."""
+
+    def build(self):
+        self.inner = nn.Linear(WIDTH, WIDTH)
+
+    def body(self, x, attention_mask, weight):
+        return x + weight[:, :, None] * self.inner(x.roll(1, 0)).roll(-1, 0)
+
+
+@pytest.mark.parametrize("at_first", [1.0, 1e-14])
+def test_what_is_too_small_to_be_proven_at_first_is_proven_once_it_counts(at_first):
+    """At first the layer's gradient is far below what the proof allows for rounding, by right or by wrong."""
+    model = Swapped()
+
+    def weighted(batches, first):
+        values = [first] + [1.0] * len(batches)
+        return [
+            batch | {"weight": torch.full((len(batch["labels"]), 1), value).double()}
+            for batch, value in zip(batches, values, strict=False)
+        ]
+
+    test = weighted(builders.batches(TEST, 5), at_first)
+    train = weighted(builders.batches(TRAIN, 4), at_first)
+
+    if at_first == 1.0:
+        with pytest.warns(SprachbundWarning, match="2 parameters"):
+            check(model, train, test)
+        return
+    with pytest.raises(GradientError, match=r"inner\.\w+ do not add up"):
+        pairwise_influence(model, train, test)

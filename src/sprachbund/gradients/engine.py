@@ -77,6 +77,7 @@ class GradientEngine:
             warnings.warn(_FLOAT16, SprachbundWarning, stacklevel=2)
         self._proven: set[str] = set()
         self._proven_alone: set[str] = set()  # on copies of one example: enough for batches of one
+        self._unnoticed = 0.0  # the norm of a gradient that the proof would not have missed
         self._is_proven = self._is_proven_on_several = self._is_proven_on_padding = False
         # Hooks of others on a parameter see the gradients of the batch's sum, or change them.
         self._by_autograd = {
@@ -162,7 +163,7 @@ class GradientEngine:
 
         def note(name: str, gradient: PerExampleGradient) -> None:
             nonlocal leaking_B
-            if name not in proven and bool(gradient.squared_norm().any()):
+            if name not in proven and bool((gradient.squared_norm() > self._unnoticed**2).any()):
                 reached.add(name)
             if padding_BT is not None:
                 leaking_B |= reached_padding(gradient, padding_BT)
@@ -305,6 +306,7 @@ class GradientEngine:
                 self._capture.passing(batch, take_away, partial(self._checked_loss, batch), {})
                 comparison.finish_pass()
         proven |= comparison.found - comparison.wrong
+        self._unnoticed = max(self._unnoticed, comparison.unnoticed)
         return comparison.wrong
 
 

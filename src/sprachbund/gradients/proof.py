@@ -112,6 +112,8 @@ class Comparison:
         self._missing, self._passes = set(compared), passes
         self._norm = {name: _norm(value) for name, value in whole.items()}
         self._floor = 1e-3 * sum(norm**2 for norm in self._norm.values()) ** 0.5
+        self.unnoticed = self._tolerance * self._floor
+        """A gradient of no larger norm would pass whatever a rule made of it: it proves nothing."""
         self.found: set[str] = set()
         self.wrong: set[str] = set()
 
@@ -121,7 +123,7 @@ class Comparison:
         left = self._expected.pop(name) if is_last else self._expected[name].clone()
         gradient.subtract_from(left, weight_B.to(left.dtype))
         self._missing.discard(name)
-        if self._norm[name] > 0:  # a gradient that vanishes for all these examples proves nothing
+        if self._norm[name] > self.unnoticed:
             self.found.add(name)
         self._judge(name, left)
 

@@ -7,6 +7,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from sprachbund.analysis.table import differs
+
 _SHOWN = {
     "mixing_contributions": (
         "What each language adds: accuracy with all languages less that without it, percentage points",
@@ -24,7 +26,7 @@ def print_mixing(console: Console, folder: Path) -> None:
     for name, (title, rows) in _SHOWN.items():
         path = folder / f"{name}.parquet"
         if path.exists():
-            console.print(f"\n[bold]{title}[/bold]; bold: the interval does not hold 0")
+            console.print(f"\n[bold]{title}[/bold]; bold: it differs from 0, as a star in print")
             console.print(_matrix(pd.read_parquet(path), rows))
     console.print(f"Tables: {folder.resolve()}", soft_wrap=True)
 
@@ -42,4 +44,4 @@ def _matrix(frame: pd.DataFrame, rows: list[str]) -> Table:
 
 def _cell(row: "pd.Series[Any]") -> str:
     text = f"{row['mean']:+.1f}"
-    return f"[bold]{text}[/bold]" if row["low"] > 0 or row["high"] < 0 else text
+    return f"[bold]{text}[/bold]" if differs(row) else text
