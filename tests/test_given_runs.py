@@ -87,6 +87,20 @@ def test_a_single_run_needs_no_list(given):
 def test_a_run_that_saw_more_examples_than_are_given_is_warned_of(given):
     study = open_study(given, "train_per_language=4", "analysis.k=2")
     with pytest.warns(SprachbundWarning, match="trained on at least 9 examples, but 4 are given"):
+        study.run()
+    page = study.report_path.read_text(encoding="utf-8")
+    assert "at least 9 examples, but 4 are given" in page, "the page outlives the warning"
+
+
+def test_a_run_that_saw_fewer_examples_than_are_given_is_warned_of(given):
+    rows = (given.parent / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    more = [
+        json.loads(row) | {"item": f"{copy}-{n}"} for copy in range(2) for n, row in enumerate(rows)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in more)
+    (given.parent / "train.jsonl").write_text(text, encoding="utf-8")
+    study = open_study(given)
+    with pytest.warns(SprachbundWarning, match="16 examples at most, but 24 are given"):
         study.finetune()
 
 
@@ -108,12 +122,13 @@ def test_labels_in_another_order_show_in_the_loss(given):
     [
         (lambda c: c.update(finetuning={"epochs": 2}), "finetuning: .* fine-tuned already"),
         (lambda c: c.update(model={}), "model.max_length: missing"),
+        (lambda c: c.pop("model"), "model.max_length: missing"),
         (
             lambda c: c["model"].update(num_hidden_layers=1),
             "model.num_hidden_layers: .* those of `runs`",
         ),
         (lambda c: c.pop("runs"), "model.path: missing"),
-        (lambda c: c.update(runs=[]), "model.path: missing"),
+        (lambda c: c.update(runs=[]), "runs: names no run"),
         (lambda c: c.update(train_per_language="some"), 'train_per_language: found "some"'),
     ],
 )
@@ -126,6 +141,38 @@ def test_a_run_that_is_not_there_is_named(given):
     shutil.rmtree(given.parent / "out" / "runs" / "seed-1")
     with pytest.raises(RunError, match="seed-1: no such folder"):
         open_study(given).run()
+
+
+def test_checkpoints_of_two_trainings_are_not_one_run(given):
+    runs = given.parent / "out" / "runs"
+    shutil.rmtree(runs / "seed-0" / "checkpoint-3")
+    shutil.copytree(runs / "seed-1" / "checkpoint-3", runs / "seed-0" / "checkpoint-3")
+    for state in (runs / "seed-0").glob("checkpoint-*/trainer_state.json"):
+        content = json.loads(state.read_text(encoding="utf-8"))
+        state.write_text(json.dumps(content | {"log_history": []}), encoding="utf-8")
+    with pytest.raises(RunError, match="checkpoint-3 with seed 1, checkpoint-6 with seed 0"):
+        open_study(given)
+
+
+def test_one_run_is_not_two_seeds(given):
+    twice = changed(given, lambda content: content.update(runs=["out/runs/seed-0"] * 2))
+    with pytest.raises(ConfigurationError, match="seed-0 is listed twice"):
+        open_study(twice)
+    runs = given.parent / "out" / "runs"
+    shutil.copytree(runs / "seed-0", runs / "copy")
+    study = open_study(
+        changed(given, lambda content: content.update(runs=["out/runs/seed-0", "out/runs/copy"]))
+    )
+    with pytest.raises(StudyError, match="are one run"):
+        study.run()
+
+
+def test_the_page_names_the_runs_and_does_not_say_that_it_fine_tuned(given):
+    study = open_study(given)
+    study.run()
+    page = study.report_path.read_text(encoding="utf-8")
+    assert "seed-0 (seed 0) and seed-1 (seed 1), fine-tuned elsewhere" in page
+    assert "was fine-tuned" not in page
 
 
 def test_what_fine_tunes_anew_cannot_be_done_with_runs(given):

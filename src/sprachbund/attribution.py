@@ -139,22 +139,23 @@ def attribute(
                 texts = Texts.encode(train, test, checkpoint, max_length, config)
                 _score_checkpoint(writer, position, checkpoint, texts, config, watch)
         influence = writer.finish()
-    _warn_of_a_guess(influence)
+    doubt = doubt_about_training(influence)
+    if doubt:
+        warnings.warn(doubt, SprachbundWarning, stacklevel=2)
     return influence
 
 
-def _warn_of_a_guess(influence: Influence) -> None:
-    """A model that guesses on its own training examples learned nothing, or these are not what it was trained on."""
+def doubt_about_training(influence: Influence) -> str:
+    """What to think of a model that guesses on its own training examples; empty where it does better."""
     last = influence.dataset.isel(checkpoint=-1)
     loss, guess = float(last["train_loss"].mean()), math.log(len(influence.labels))
-    if last["checkpoint"] > 0 and loss >= guess:
-        warnings.warn(
-            f"at its last checkpoint the model's mean loss on these training examples is {loss:.3f}, that of a guess "
-            f"among {len(influence.labels)} labels {guess:.3f}. Either it has learned nothing, or they are "
-            "not what it was trained on: other rows, labels in another order, texts cut or joined otherwise",
-            SprachbundWarning,
-            stacklevel=3,
-        )
+    if not last["checkpoint"] > 0 or loss < guess:
+        return ""
+    return (
+        f"at its last checkpoint the model's mean loss on these training examples is {loss:.3f}, that of a guess "
+        f"among {len(influence.labels)} labels {guess:.3f}. Either it has learned nothing, or they are not what it was "
+        "trained on: other rows, labels in another order, texts cut or joined otherwise"
+    )
 
 
 @dataclass(frozen=True)

@@ -226,8 +226,13 @@ def _print_result(study: "Study") -> None:
 
     out.print()
     print_sharing(out, study.influences(), study.config.analysis.k)
-    if study.report_path.exists():
+    if study.is_fresh("report"):
         out.print(f"Report: {study.report_path.resolve()}", soft_wrap=True)
+    elif study.report_path.exists():
+        out.print(
+            f"The page {study.report_path.resolve()} is of before; `sprachbund report` writes it anew",
+            soft_wrap=True,
+        )
 
 
 def main() -> None:

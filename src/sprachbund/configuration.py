@@ -19,6 +19,10 @@ from sprachbund.mixing.config import MixingConfig
 from sprachbund.modeling import ModelConfig
 from sprachbund.validation.config import RemovalConfig
 
+_NO_LENGTH = (
+    "model.max_length: missing; give the tokens to which the texts of `runs` were cut in training"
+)
+
 
 class LanguagesConfig(BaseModel):
     """The languages of a study, as BCP-47 tags."""
@@ -107,9 +111,15 @@ class StudyConfig(BaseModel):
     @classmethod
     def _all_examples_of_runs(cls, value: Any) -> Any:
         """A run has seen all of its training data: a sample of it would be another question."""
-        if not isinstance(value, Mapping) or not value.get("runs"):
+        if not isinstance(value, Mapping) or "runs" not in value:
             return value
         runs = value["runs"]
+        if not runs:
+            raise ValueError(
+                "runs: names no run; give the output folder of a Trainer, or leave it out"
+            )
+        if "model" not in value:
+            raise ValueError(_NO_LENGTH)
         return {
             "train_per_language": "all",
             **value,
@@ -130,9 +140,7 @@ class StudyConfig(BaseModel):
                 "model.num_hidden_layers: the layers are those of `runs`; leave it out"
             )
         if "max_length" not in self.model.model_fields_set:
-            raise ValueError(
-                "model.max_length: missing; give the tokens to which the texts of `runs` were cut in training"
-            )
+            raise ValueError(_NO_LENGTH)
         return self
 
     @field_validator("train_per_language")
@@ -206,7 +214,7 @@ class StudyConfig(BaseModel):
         return self.model_copy(
             update={
                 "model": model,
-                "runs": tuple(str(path.resolve()) for path in self.run_paths(base)),
+                "runs": tuple(map(str, self.run_paths(base))),
                 "data": data.model_copy(update=update),
                 "analysis": analysis,
                 "removal": removal,
@@ -215,7 +223,7 @@ class StudyConfig(BaseModel):
 
     def run_paths(self, base: Path) -> tuple[Path, ...]:
         """The folders of the runs of one's own; relative ones start at `base`."""
-        return tuple(base / Path(run).expanduser() for run in self.runs)
+        return tuple((base / Path(run).expanduser()).resolve() for run in self.runs)
 
     def as_yaml(self) -> str:
         """The study file with every default written out."""

@@ -240,3 +240,18 @@ def test_a_second_process_is_turned_away(run, index, tmp_path):
     ):
         build_index(run, index.train, tmp_path / "index", config=CONFIG, max_length=32)
     assert not (tmp_path / "index").exists()
+
+
+def test_an_index_of_an_older_format_is_built_again(study, run, tmp_path):
+    """Its sketches would be compared with those of another map."""
+    index = build_index(run, study.data.train, tmp_path / "i", config=CONFIG, max_length=32)
+    about = index.path / "index.json"
+    newer = about.read_text(encoding="utf-8")
+    about.write_text(newer.replace('"format": 2', '"format": 1'), encoding="utf-8")
+    kept = next(index.path.glob("step-*")) / "vectors.npy"
+    before = kept.stat().st_mtime_ns
+    with pytest.raises(StudyError, match="format 1, expected 2; build the index again"):
+        Index.open(index.path)
+    build_index(run, study.data.train, tmp_path / "i", config=CONFIG, max_length=32)
+    assert about.read_text(encoding="utf-8") == newer
+    assert kept.stat().st_mtime_ns > before

@@ -1,6 +1,7 @@
 """The folder of an index: `.npy` files of sketches while it is built, three for each finished checkpoint."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,27 @@ class IndexFiles:
     folder: Path
 
     def write_about(self, about: dict[str, Any]) -> None:
-        """What the index was made from; a folder made from something else is refused.
+        """What the index was made from; a folder made from something else is refused, one of an older format emptied.
 
         Raises: StudyError
         """
         path = self.folder / "index.json"
         about = {"format": FORMAT, **about}
-        if path.exists() and self.read_about() != about:
+        if path.exists() and self._is_older(path):
+            for step in self.folder.glob("step-*"):
+                shutil.rmtree(step)
+        elif path.exists() and self.read_about() != about:
             raise StudyError(
                 f"{self.folder}: holds an index of another run, data or compression; remove it first"
             )
         write_text(path, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+    @staticmethod
+    def _is_older(path: Path) -> bool:
+        try:
+            return int(json.loads(path.read_text(encoding="utf-8"))["format"]) < FORMAT
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def read_about(self) -> dict[str, Any]:
         """Raises: StudyError if there is no index here, or one of another version."""

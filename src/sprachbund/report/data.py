@@ -23,7 +23,8 @@ class ReportData:
     shares are taken over. `results` are the tables of the analysis with that k (`read_results`);
     without them, those that the influence results allow are computed. `configuration` is the text of
     the resolved study.yaml, `environment` the versions and the machine, `warnings` what the reader
-    must know of before believing a number.
+    must know of before believing a number. `given_runs` are the names of runs that were fine-tuned elsewhere, by
+    seed in order; empty where the study made them from `model`.
 
     Raises: StudyError if a part is empty or the parts do not belong together.
     """
@@ -37,6 +38,7 @@ class ReportData:
     configuration: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    given_runs: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.influences:

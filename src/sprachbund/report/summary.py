@@ -39,9 +39,14 @@ def _fine_tuning(numbers: Numbers) -> Finding:
     labels = [language_label(tag) for tag in numbers.train_languages]
     epochs = number(round(float(numbers.epochs.max()), 2))
     jointly = "jointly on" if len(labels) > 1 else "on"
+    made = f"{data.model} was fine-tuned {jointly}"
+    if data.given_runs:
+        of_seed = zip(data.given_runs, data.seeds, strict=True)
+        names = listing([f"{name} (seed {seed})" for name, seed in of_seed])
+        made = f"{names}, fine-tuned elsewhere, by the training examples given: in"
     return Finding(
         "Fine-tuning",
-        f"{data.model} was fine-tuned {jointly} {count(len(labels), 'language')}: "
+        f"{made} {count(len(labels), 'language')}: "
         f"{listing(labels)}; {_sizes(list(counts.values()))} training examples"
         f"{_in_all(counts)}. It ran for {epochs} {'epoch' if epochs == '1' else 'epochs'}, with "
         f"{_seeds(numbers)}.",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sprachbund.errors import RunError
-from sprachbund.runs.checkpoint_files import SavedState
+from sprachbund.runs.checkpoint_files import SavedState, read_arguments
 from sprachbund.runs.schedules import RECORD, REMEDY, check_log, rebuilt_rates, same
 
 
@@ -44,7 +44,18 @@ def _bounds(states: Sequence[SavedState]) -> list[tuple[int, int]]:
 
 
 def _check_one_run(states: Sequence[SavedState]) -> None:
-    """A later checkpoint's log begins with that of an earlier one, if one run wrote both."""
+    """A later checkpoint's log begins with that of an earlier one, and both have one seed, if one run wrote them."""
+    seeds = {
+        state.path.name: arguments.get("seed")
+        for state in states
+        if (arguments := read_arguments(state.path)) is not None
+    }
+    if len({*seeds.values()}) > 1:
+        said = ", ".join(f"{name} with seed {seed}" for name, seed in seeds.items())
+        raise RunError(
+            f"{states[0].path.parent}: {said}, so they come from different runs; keep the checkpoints of one run in a "
+            "folder"
+        )
     for before, after in itertools.pairwise(states):
         if any(after.logged.get(step) != rate for step, rate in before.logged.items()):
             raise RunError(

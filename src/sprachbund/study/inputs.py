@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from sprachbund import __version__
 from sprachbund.freshness import files_fingerprint, fingerprint, model_fingerprint
+from sprachbund.index.files import FORMAT
 from sprachbund.study.tables import compared_fingerprint, distances_fingerprint
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def _parts(study: "Study", stage: str) -> list[object]:
         case "attribute":
             return [train, test, _checkpoints(study), config.attribution.model_dump()]
         case "index":
-            return [train, _checkpoints(study), config.index.model_dump()]
+            return [train, _checkpoints(study), config.index.model_dump(), FORMAT]
         case "decompose":
             attribution, of = config.attribution.model_dump(), config.decomposition.model_dump()
             return [train, test, _checkpoints(study), attribution, of]

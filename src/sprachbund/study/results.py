@@ -21,7 +21,14 @@ def check_results(study: "Study", influences: Mapping[int, Influence]) -> None:
 
     Raises: StudyError if settings, training or test examples are not those of the study file.
     """
+    of_runs: dict[str, int] = {}
     for seed, influence in influences.items():
+        run = json.dumps(influence.provenance.get("checkpoints", seed))
+        if of_runs.setdefault(run, seed) != seed:
+            raise StudyError(
+                f"{study.run_path(of_runs[run])} and {study.run_path(seed)} are one run: as two seeds they would make "
+                "every deviation between seeds too small; give each run once"
+            )
         differing = [*_settings(study, seed, influence), *_examples(study, influence)]
         if influence.labels != study.data.train.labels:
             differing.append("the labels, or their order, are others")
@@ -38,7 +45,8 @@ def described(study: "Study", seed: int) -> dict[str, Any]:
     """Model and making of a seed's run, as an influence result records them."""
     model = study.config.model.model_dump(mode="json")
     if study.config.runs:  # by its name: what is in it has hashes of its own, wherever it lies
-        return {"model": model, "run": study.run_path(seed).resolve().name}
+        del model["path"]
+        return {"model": model, "run": study.run_path(seed).name}
     making = study.config.finetuning.model_dump(mode="json", exclude={"seeds"})
     return {"model": model, "finetuning": making}
 

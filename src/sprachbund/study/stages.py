@@ -22,7 +22,7 @@ from sprachbund.report import ReportData, read_results, write_report
 from sprachbund.runs import Run
 from sprachbund.study.data import StudyData, draw
 from sprachbund.study.decomposition import decompose_study, decompositions_of
-from sprachbund.study.given_runs import open_run, with_their_model
+from sprachbund.study.given_runs import doubts_about, open_run, with_their_model
 from sprachbund.study.inputs import made_from
 from sprachbund.study.observer import Observer, Silent
 from sprachbund.study.removal import check_study
@@ -152,15 +152,18 @@ class Study:
                     f"{self.folder / 'tables'}: not there yet, or not of this study file; run "
                     "`sprachbund analyse` first"
                 )
+            influences = self.influences()
             data = ReportData(
                 title=self.folder.name,
                 model=self.config.model.path,
-                influences=self.influences(),
+                given_runs=tuple(path.name for path in self.config.run_paths(self.base)),
+                influences=influences,
                 accuracy=self.accuracy(),
                 k=self.config.analysis.k,
                 results=read_results(self.folder / "tables", *self.further_tables),
                 configuration=self.config.as_yaml(),
                 environment=environment(),
+                warnings=doubts_about(self, influences),
             )
             page = write_report(self.report_path, data)
             return [page, *sorted((self.folder / "figures").glob("*.svg"))]
