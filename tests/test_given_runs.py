@@ -115,6 +115,11 @@ def test_labels_in_another_order_show_in_the_loss(given):
     study.finetune()
     with pytest.warns(SprachbundWarning, match="that of a guess among 2 labels 0.693"):
         study.attribute()
+    study.analyse()
+    study.report()
+    page = study.report_path.read_text(encoding="utf-8")
+    assert "taken for, in order, positive, negative" in page
+    assert "that of a guess among 2 labels" in page
 
 
 @pytest.mark.parametrize(

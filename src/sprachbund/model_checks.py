@@ -52,15 +52,16 @@ def check_labels(path: str, config: PretrainedConfig, labels: Sequence[str]) -> 
         )
 
 
-def warn_of_unnamed_labels(config: PretrainedConfig, labels: Sequence[str]) -> None:
-    """Of a fine-tuned classifier: nothing can tell whether the data's labels are in the order of its outputs."""
+def doubt_about_labels(config: PretrainedConfig, labels: Sequence[str]) -> str:
+    """Where a fine-tuned classifier's classes have no names nothing tells their order; empty where they have."""
     own = [config.id2label[index] for index in sorted(config.id2label)]
-    if own != list(labels) and _are_unnamed(own):
-        warn(
-            f"the model's classes have no names (LABEL_0, ...): they are taken for, in order, {', '.join(labels)}. "
-            "If that is not the order of its training, every score is wrong: give the data's labels in that order "
-            "(`labels=` of Corpus.from_rows, `data.labels` of a study), or set id2label in its config.json"
-        )
+    if own == list(labels) or not _are_unnamed(own):
+        return ""
+    return (
+        f"the model's classes have no names (LABEL_0, ...): they are taken for, in order, {', '.join(labels)}. If "
+        "that is not the order of its training, every score is wrong: give the data's labels in that order (`labels=` "
+        "of Corpus.from_rows, `data.labels` of a study), or set id2label in its config.json"
+    )
 
 
 def _are_unnamed(labels: Sequence[str]) -> bool:

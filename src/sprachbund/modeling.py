@@ -25,11 +25,11 @@ from sprachbund.model_checks import (
     check_labels,
     check_size,
     check_weights,
+    doubt_about_labels,
     explained,
     local_folder,
     quiet,
     warn,
-    warn_of_unnamed_labels,
 )
 
 _TOKENIZER_FILES = (
@@ -124,11 +124,18 @@ def load_classifier(config: ModelConfig, labels: Sequence[str], seed: int) -> Pr
     return model.eval()
 
 
+def doubt_about_classes(path: Path, labels: Sequence[str]) -> str:
+    """As `doubt_about_labels`, of the model in a folder. Raises: ModelError if it has no configuration."""
+    with quiet(), explained(path, "model"):
+        return doubt_about_labels(AutoConfig.from_pretrained(str(path)), labels)
+
+
 def load_checkpoint(path: Path, labels: Sequence[str], max_length: int) -> PreTrainedModel:
     """Load a fine-tuned classifier as `load_classifier` does, onto the GPU if there is one."""
     model = load_classifier(ModelConfig(path=str(path), max_length=max_length), labels, seed=0)
-    with quiet(), explained(path, "model"):
-        warn_of_unnamed_labels(AutoConfig.from_pretrained(str(path)), labels)
+    doubt = doubt_about_classes(path, labels)
+    if doubt:
+        warn(doubt)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 

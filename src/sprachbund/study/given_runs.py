@@ -10,6 +10,7 @@ from sprachbund.attribution import doubt_about_training
 from sprachbund.configuration import StudyConfig
 from sprachbund.errors import ConfigurationError, SprachbundWarning
 from sprachbund.influence import Influence
+from sprachbund.modeling import doubt_about_classes
 from sprachbund.runs import Run
 from sprachbund.runs.checkpoint_files import read_arguments, read_state
 
@@ -47,13 +48,13 @@ def doubt_about(run: Run, n_train: int) -> str:
     least, most = _examples_of_epoch(run)
     if n_train < least:
         return (
-            f"{run.path}: by its trainer_state.json it was trained on at least {least:,} examples, but {n_train:,} are "
-            "given: shares are of what is given, and a language whose data is left out looks as if it had never been "
-            "trained on. Give all of its training data, and all of its languages"
+            f"by {run.path.name}'s trainer_state.json it was trained on at least {least:,} examples, but {n_train:,} "
+            "are given: shares are of what is given, and a language whose data is left out looks as if it had never "
+            "been trained on. Give all of its training data, and all of its languages"
         )
     if n_train > most:
         return (
-            f"{run.path}: by its trainer_state.json an epoch on one device was {most:,} examples at most, but "
+            f"by {run.path.name}'s trainer_state.json an epoch on one device was {most:,} examples at most, but "
             f"{n_train:,} are given: what it was not trained on would count as its training data. Give what it was "
             "trained on alone (of several devices the number is so many times as large)"
         )
@@ -68,8 +69,14 @@ def doubts_about(study: "Study", influences: Mapping[int, Influence]) -> list[st
         for seed, influence in influences.items()
         if (doubt := doubt_about_training(influence))
     ]
-    runs = [Run.open(path) for path in config.run_paths(study.base)]
-    return [*said, *(doubt for run in runs if (doubt := doubt_about(run, n_train)))]
+    for path in config.run_paths(study.base):
+        run = Run.open(path)
+        doubts = (
+            doubt_about(run, n_train),
+            doubt_about_classes(run.checkpoints[-1].path, study.data.train.labels),
+        )
+        said += [f"run {path.name}: {doubt}" for doubt in doubts if doubt]
+    return said
 
 
 def check_fine_tunes(config: StudyConfig, command: str) -> None:
