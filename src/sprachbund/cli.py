@@ -230,7 +230,7 @@ def _print_result(study: "Study") -> None:
         out.print(f"Report: {study.report_path.resolve()}", soft_wrap=True)
     elif study.report_path.exists():
         out.print(
-            f"The page {study.report_path.resolve()} is of before; `sprachbund report` writes it anew",
+            f"The page {study.report_path.resolve()} is from before this; `sprachbund report` writes it anew",
             soft_wrap=True,
         )
 

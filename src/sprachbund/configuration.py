@@ -109,7 +109,7 @@ class StudyConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _all_examples_of_runs(cls, value: Any) -> Any:
+    def _of_runs(cls, value: Any) -> Any:
         """A run has seen all of its training data: a sample of it would be another question."""
         if not isinstance(value, Mapping) or "runs" not in value:
             return value

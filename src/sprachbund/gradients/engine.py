@@ -170,9 +170,8 @@ class GradientEngine:
             consume(name, gradient)
 
         losses = self._pass(batch, note)
-        if (
-            is_new and self._is_fine
-        ):  # a loss that depends on the whole batch may not show with the proof's few
+        if is_new and self._is_fine:
+            # A loss that depends on the whole batch may not show with the proof's few.
             leaking_B[self._some_of(size)] = True
         suspects = leaking_B.nonzero().flatten().tolist()
         prove_losses(self._model, self._loss, batch, losses, suspects)

@@ -39,12 +39,10 @@ class Lookups(TorchFunctionMode):
         is_plain = given["max_norm"] is None and not given["scale_grad_by_freq"]
         if given["weight"] is not self._table or not is_plain:
             return func(*args, **(kwargs or {}))
-        table = given["weight"] = (
-            self._table.detach()
-        )  # the gradient of its rows is all that is asked
-        padding_idx = given[
-            "padding_idx"
-        ]  # of the call: the module's own need not have been passed on
+        # The gradient of its rows is all that is asked.
+        table = given["weight"] = self._table.detach()
+        # The call's: the module's own need not have been passed on.
+        padding_idx = given["padding_idx"]
         if padding_idx is not None and padding_idx < 0:
             padding_idx += len(table)
         output = func(*asked.args, **asked.kwargs)

@@ -43,7 +43,7 @@ def _fine_tuning(numbers: Numbers) -> Finding:
     if data.given_runs:
         of_seed = zip(data.given_runs, data.seeds, strict=True)
         names = listing([f"{name} (seed {seed})" for name, seed in of_seed])
-        made = f"{names}, fine-tuned elsewhere, by the training examples given: in"
+        made = f"Given were {names}, fine-tuned elsewhere, and training examples in"
     return Finding(
         "Fine-tuning",
         f"{made} {count(len(labels), 'language')}: "
