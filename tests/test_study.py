@@ -278,3 +278,11 @@ def test_a_label_of_a_single_row_is_named(study_file):
     path.write_text("".join(json.dumps(row) + "\n" for row in many), encoding="utf-8")
     with pytest.warns(SprachbundWarning, match='"posititve" has a single row of 84'):
         draw(read_study(study_file), study_file.parent)
+
+
+def test_a_result_of_a_seed_that_is_no_longer_asked_for_is_named(study_file):
+    run(study_file)
+    with pytest.warns(
+        SprachbundWarning, match=r"seed-1.zarr: of a seed that the study file does not"
+    ):
+        run(study_file, "finetuning.seeds=[0]")

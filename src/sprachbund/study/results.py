@@ -1,11 +1,12 @@
 """Whether influence results are those of a study as its file is now: tables of others would say what is not so."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sprachbund.errors import StudyError
+from sprachbund.errors import SprachbundWarning, StudyError
 from sprachbund.freshness import model_fingerprint
 from sprachbund.influence import Influence
 
@@ -39,6 +40,19 @@ def check_results(study: "Study", influences: Mapping[int, Influence]) -> None:
                 f"Use the file that it was made with, {study.folder / 'study.yaml'}, or run the study of this one "
                 "(`sprachbund run`, into another folder with -o if both are to be kept)"
             )
+
+
+def warn_of_others(study: "Study") -> None:
+    """Results of seeds that the study file no longer names lie beside its own."""
+    known = {study.influence_path(seed) for seed in study.config.seeds}
+    others = sorted({*(study.folder / "influence").glob("seed-*.zarr")} - known)
+    if others:
+        warnings.warn(
+            f"{', '.join(map(str, others))}: of a seed that the study file does not name. The tables leave it out, "
+            "where `Influences.open` of the folder would count it; move it away",
+            SprachbundWarning,
+            stacklevel=3,
+        )
 
 
 def described(study: "Study", seed: int) -> dict[str, Any]:

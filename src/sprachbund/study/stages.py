@@ -26,7 +26,7 @@ from sprachbund.study.given_runs import doubts_about, open_run, with_their_model
 from sprachbund.study.inputs import made_from
 from sprachbund.study.observer import Observer, Silent
 from sprachbund.study.removal import check_study
-from sprachbund.study.results import check_results, described
+from sprachbund.study.results import check_results, described, warn_of_others
 from sprachbund.study.tables import known_of
 from sprachbund.writing import write_text
 
@@ -109,6 +109,7 @@ class Study:
     def attribute(self) -> None:
         """Influence of every training example on every test prediction, at every checkpoint."""
         self._do("attribute", lambda: [self._attribute_seed(seed) for seed in self._seeds])
+        warn_of_others(self)
 
     def index(self) -> None:
         """Compressed gradients of the training examples at every checkpoint, for queries; no other stage needs them."""
