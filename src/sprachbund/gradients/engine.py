@@ -311,11 +311,8 @@ class GradientEngine:
 
 def _orders_of_few(batch: Batch) -> list[Batch]:
     """A few examples in both orders; of a single one and its copy there is one."""
-    return (
-        [few_of(batch), few_of(batch, last_first=True)]
-        if batch_size(batch) > 1
-        else [few_of(batch)]
-    )
+    both = (False, True) if batch_size(batch) > 1 else (False,)
+    return [few_of(batch, last_first=last_first) for last_first in both]
 
 
 def _listed(names: Set[str] | tuple[str, ...]) -> str:

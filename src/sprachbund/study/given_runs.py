@@ -39,7 +39,7 @@ def open_run(path: Path, n_train: int) -> Run:
     run = Run.open(path)
     doubt = doubt_about(run, n_train)
     if doubt:
-        warnings.warn(doubt, SprachbundWarning, stacklevel=2)
+        warnings.warn(f"run {path.name}: {doubt}", SprachbundWarning, stacklevel=2)
     return run
 
 
@@ -48,13 +48,13 @@ def doubt_about(run: Run, n_train: int) -> str:
     least, most = _examples_of_epoch(run)
     if n_train < least:
         return (
-            f"by {run.path.name}'s trainer_state.json it was trained on at least {least:,} examples, but {n_train:,} "
-            "are given: shares are of what is given, and a language whose data is left out looks as if it had never "
-            "been trained on. Give all of its training data, and all of its languages"
+            f"by its trainer_state.json it was trained on at least {least:,} examples, but {n_train:,} are "
+            "given: shares are of what is given, and a language whose data is left out looks as if it had never been "
+            "trained on. Give all of its training data, and all of its languages"
         )
     if n_train > most:
         return (
-            f"by {run.path.name}'s trainer_state.json an epoch on one device was {most:,} examples at most, but "
+            f"by its trainer_state.json an epoch on one device was {most:,} examples at most, but "
             f"{n_train:,} are given: what it was not trained on would count as its training data. Give what it was "
             "trained on alone (of several devices the number is so many times as large)"
         )

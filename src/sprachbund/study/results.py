@@ -78,17 +78,19 @@ def _settings(study: "Study", seed: int, influence: Influence) -> Iterator[str]:
     for section, values in asked.items():
         found = record.get(section, {})
         for name, value in values.items():
+            if name not in found:
+                continue
             if name == "path":
-                if Path(str(found.get(name, value))).name != Path(
-                    value
-                ).name and not _is_same_model(study, value):
+                if not _is_same_model(study, found[name], value):
                     yield f"model is {value} in the file, {found[name]} in the result"
-            elif name in found and found[name] != value:
+            elif found[name] != value:
                 yield f"{section}.{name} is {value} in the file, {found[name]} in the result"
 
 
-def _is_same_model(study: "Study", path: str) -> bool:
-    """Whether the runs began from this very model, under another name: it was moved, or is another machine's."""
+def _is_same_model(study: "Study", kept_path: str, path: str) -> bool:
+    """By its name, or by the files that the runs began from: it may have been moved, or be another machine's."""
+    if Path(kept_path).name == Path(path).name:
+        return True
     records = [study.run_path(seed) / "run.json" for seed in study.config.seeds]
     try:
         kept = {json.loads(record.read_text(encoding="utf-8"))["model files"] for record in records}
