@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -478,9 +477,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
             InfluenceWriter.create_or_resume(tmp_path / "i", **arguments(TRAIN, TEST))
         other.kill()
         other.wait()
-    started = time.monotonic()
     with InfluenceWriter.create_or_resume(tmp_path / "i", **arguments(TRAIN, TEST)) as writer:
-        assert time.monotonic() - started < 5
         assert write_pending(writer, VALUES) == N_PIECES
 
 
