@@ -23,7 +23,7 @@ from sprachbund.gradients.calls import Call, holds_examples, tensors
 from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
-from sprachbund.gradients.one_pass import Pass, is_differentiable, watchable
+from sprachbund.gradients.one_pass import Pass, came_twice, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
 from sprachbund.gradients.sites import Site, used_by_hidden
@@ -159,11 +159,12 @@ class Capture:
         _refuse_transforms(input)
         for name in site.names.values():
             current.expected[name] += 1
+        rows = input.shape[0]  # the input itself would be kept for the whole backward pass
 
         def arrive(x_BTI: Tensor, g_BTO: Tensor) -> None:
             if not current.is_backward:
                 return
-            current.note_rows(module, input.shape[0])
+            current.note_rows(module, rows)
             gradients = LinearRule.from_factors(x_BTI, g_BTO)
             for local_name, name in site.names.items():
                 current.add(name, gradients[local_name])
@@ -228,7 +229,7 @@ class Capture:
             current.looked_up = input.shape[0]
         for name in site.names.values():
             current.expected[name] += 1
-        current.hooks.append(self._on_gradients(results, partial(self._backward, site, call)))
+        current.hooks.append(self._on_gradients(results, partial(self._backward, site, [call])))
         return output
 
     @staticmethod
@@ -248,11 +249,14 @@ class Capture:
 
         return torch.autograd.graph.register_multi_grad_hook(results, complete)
 
-    def _backward(self, site: Site, call: Call, *grad_outputs: Tensor) -> None:
+    def _backward(self, site: Site, waiting: list[Call], *grad_outputs: Tensor) -> None:
         current = self._pass
         assert current is not None
         if not current.is_backward:
             return
+        if not waiting:
+            raise came_twice(site.names.values())
+        call = waiting.pop()  # what went in is free as soon as it is used
         self._pass = None  # the rule may run the module again, unobserved
         current.note_rows(site.module, call.rows)
         try:

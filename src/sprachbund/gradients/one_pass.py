@@ -1,11 +1,12 @@
 """One forward and backward pass: which gradients are still expected, which have come, and what could not be read."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.hooks import RemovableHandle
@@ -90,9 +91,7 @@ class Pass:
 
     def _hand_over(self, name: str, gradients: list[PerExampleGradient]) -> None:
         if name in self.consumed:
-            raise GradientError(
-                f"the gradient of {name} came twice in one backward pass: leave it out with parameters="
-            )
+            raise came_twice([name])
         self.consumed.add(name)
         self.consume(name, merge(gradients))
 
@@ -104,6 +103,13 @@ class Pass:
         self.expected.clear()
 
 
+def came_twice(names: Iterable[str]) -> GradientError:
+    """Of some parameters, whose first gradient has been used already."""
+    return GradientError(
+        f"the gradient of {', '.join(names)} came twice in one backward pass: leave it out with parameters="
+    )
+
+
 def is_differentiable(leaf: object) -> bool:
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
@@ -112,5 +118,21 @@ def watchable(value: Tensor) -> Tensor:
     """The same numbers, with a gradient that comes from outside the module only: outputs may depend on each other."""
     if not value.is_floating_point():
         return value
-    # The clone is no leaf, so the model may still write into it.
-    return value.view_as(value) if value.requires_grad else value.detach().requires_grad_().clone()
+    if value.requires_grad:
+        return value.view_as(value)
+    watched: Tensor = _Watched.apply(value, torch.zeros((), requires_grad=True))  # type: ignore[no-untyped-call]
+    return watched
+
+
+class _Watched(torch.autograd.Function):
+    """The value itself, without a copy. The anchor requires a gradient, and gets none."""
+
+    @staticmethod
+    def forward(_ctx: Any, value: Tensor, _anchor: Tensor) -> Tensor:
+        # Neither a leaf nor a view, so the model may still write into it.
+        apart: Tensor = torch.ops.aten._unsafe_view(value, value.shape)
+        return apart
+
+    @staticmethod
+    def backward(_ctx: Any, _grad_output: Tensor) -> tuple[None, None]:
+        return None, None
