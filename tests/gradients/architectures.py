@@ -140,6 +140,7 @@ ARCHITECTURES = {
     "roformer": Architecture(
         _classifier(tf.RoFormerConfig(**_SHAPE, embedding_size=16)), "query|value"
     ),
+    "mpnet": Architecture(_classifier(tf.MPNetConfig(**_SHAPE)), "q|v"),
     "mt5-encoder": Architecture(PooledMT5Encoder, "q|v"),
     "mt5": Architecture(_classifier(tf.MT5Config(**_MT5)), "q|v"),
     "umt5": Architecture(_classifier(tf.UMT5Config(**_MT5)), "q|v"),

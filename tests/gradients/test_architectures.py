@@ -19,9 +19,6 @@ from sprachbund.gradients.pairwise import pairwise_influence
 DIFFERENTIATED_ONE_BY_ONE = {
     "longformer": 17,
     "deberta-v2": 11,
-    "mt5-encoder": 1,
-    "mt5": 2,
-    "umt5": 4,
 }
 SINGLE = torch.float32
 TOLERANCE = {"single": 1e-5, "double": 1e-10}

@@ -5,7 +5,6 @@ each module's per-example gradient takes the place of its weight gradient.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -23,9 +22,10 @@ from sprachbund.gradients.calls import Call, holds_examples, tensors
 from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
-from sprachbund.gradients.one_pass import Pass, came_twice, is_differentiable, watchable
+from sprachbund.gradients.one_pass import Pass, Readings, came_twice, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
+from sprachbund.gradients.shared_rows import SharedLookup
 from sprachbund.gradients.sites import Site, used_by_hidden
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
 
@@ -40,7 +40,7 @@ class Capture:
         self._model = model
         self._sites = sites
         self._pass: Pass | None = None
-        self._kinds_of_rows: defaultdict[nn.Module, set[str]] = defaultdict(set)
+        self._readings = Readings()
         self._hidden = used_by_hidden(sites)
         self.misshapen: frozenset[str] = frozenset()
         self.touched: frozenset[str] = frozenset()
@@ -79,12 +79,12 @@ class Capture:
         """
         with (
             noticed({**self._hidden, **unproven}) as touched,
-            self._observed(batch, consume, self._kinds_of_rows) as current,
+            self._observed(batch, consume) as current,
         ):
             value = self._forward_pass(current, losses)
             self.is_differentiable = value.requires_grad
             if value.requires_grad:
-                with current.backward():
+                with current.counting.switched(True):
                     torch.autograd.backward(value.sum())
             current.finish()
         self.touched = frozenset(touched)
@@ -94,7 +94,7 @@ class Capture:
 
     def calls(self, batch: Batch, losses: Callable[[], Tensor]) -> dict[str, int]:
         """How many calls of modules each parameter is in, in one forward pass: shared layers have several."""
-        with self._observed(batch, _unused, defaultdict(set)) as current:
+        with self._observed(batch, _unused) as current:
             self._forward_pass(current, losses)
             return dict(current.expected)
 
@@ -104,21 +104,21 @@ class Capture:
         A model that repeats them itself, a learned prompt, does not.
         """
         try:
-            return losses()
+            with current.shared:
+                return losses()
         except Exception:
             if not current.is_expanded:
                 raise
         self._expands = False
         current.forget()
-        return losses()
+        with current.shared:
+            return losses()
 
     @contextmanager
-    def _observed(
-        self, batch: Batch, consume: Consumer, kinds_of_rows: defaultdict[nn.Module, set[str]]
-    ) -> Iterator[Pass]:
+    def _observed(self, batch: Batch, consume: Consumer) -> Iterator[Pass]:
         """What the model computes inside is watched, as one pass."""
         current = self._pass = Pass(
-            batch_size(batch), consume, _tokens_of_an_example(batch), kinds_of_rows
+            batch_size(batch), consume, _tokens_of_an_example(batch), self._readings
         )
         try:
             with torch.enable_grad():
@@ -154,7 +154,7 @@ class Capture:
         if not input.numel():  # an adapter or expert that no example is for
             return F.linear(input, module.weight, module.bias)
         if not holds_examples(input, [input], current.batch_size, site.rule.least_axes):
-            misfit: Tensor = current.misfit(site, F.linear(input, module.weight, module.bias))
+            misfit: Tensor = current.misfit(site, F.linear(input, module.weight, module.bias), None)
             return misfit
         _refuse_transforms(input)
         for name in site.names.values():
@@ -217,10 +217,15 @@ class Capture:
         results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         if input is not None and not input.numel():  # an adapter or expert that no example is for
             return None
-        if input is None or not holds_examples(input, results, size, site.rule.least_axes):
-            return current.misfit(site, output)
-        _refuse_transforms(input)
+        if input is None:
+            return current.misfit(site, output, None)
         call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
+        lookup = None
+        if isinstance(site.rule, EmbeddingRule) and size > 1:
+            lookup = site.rule.shared(call, input)
+        if not holds_examples(input, results, size, site.rule.least_axes):
+            return current.misfit(site, output, lookup)
+        _refuse_transforms(input)
         current.is_irregular |= site.rule.note_arguments(call)
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, watchable, output)
@@ -229,7 +234,10 @@ class Capture:
             current.looked_up = input.shape[0]
         for name in site.names.values():
             current.expected[name] += 1
-        current.hooks.append(self._on_gradients(results, partial(self._backward, site, [call])))
+        run = partial(self._backward, site, [call], lookup)
+        current.hooks.append(self._on_gradients(results, run))
+        if lookup is not None:
+            current.shared.watch(output, lookup)
         return output
 
     @staticmethod
@@ -249,7 +257,13 @@ class Capture:
 
         return torch.autograd.graph.register_multi_grad_hook(results, complete)
 
-    def _backward(self, site: Site, waiting: list[Call], *grad_outputs: Tensor) -> None:
+    def _backward(
+        self,
+        site: Site,
+        waiting: list[Call],
+        lookup: SharedLookup | None,
+        *grad_outputs: Tensor,
+    ) -> None:
         current = self._pass
         assert current is not None
         if not current.is_backward:
@@ -257,6 +271,9 @@ class Capture:
         if not waiting:
             raise came_twice(site.names.values())
         call = waiting.pop()  # what went in is free as soon as it is used
+        if lookup is not None and lookup.is_shared:
+            current.add_shared(site, lookup, grad_outputs[0])
+            return
         self._pass = None  # the rule may run the module again, unobserved
         current.note_rows(site.module, call.rows)
         try:

@@ -1,8 +1,7 @@
 """One forward and backward pass: which gradients are still expected, which have come, and what could not be read."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,18 @@ from torch.utils.hooks import RemovableHandle
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
+from sprachbund.gradients.shared_rows import Counting, Route, SharedLookup, SharedRows
 from sprachbund.gradients.sites import Site
+
+
+@dataclass
+class Readings:
+    """How modules have been read so far, in this pass and earlier ones: what is read otherwise needs a new proof."""
+
+    kinds_of_rows: defaultdict[nn.Module, set[str]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
+    routes: defaultdict[nn.Module, set[Route]] = field(default_factory=lambda: defaultdict(set))
 
 
 @dataclass
@@ -23,28 +33,28 @@ class Pass:
     batch_size: int
     consume: Consumer
     tokens: Set[int]
-    kinds_of_rows: defaultdict[nn.Module, set[str]]
+    readings: Readings
     expected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
     not_per_example: set[str] = field(default_factory=set)
     is_irregular: bool = False
-    is_backward: bool = False
-    """Whether the backward pass of the losses runs, and not one that the model or the loss makes within."""
+    counting: Counting = field(default_factory=Counting)
     consumed: set[str] = field(default_factory=set)
     looked_up: int | None = None
     """The rows of the last lookup in a table, of examples or of their choices."""
     is_expanded: bool = False
     """Whether rows that examples share were given to the model once for each."""
     hooks: list[RemovableHandle] = field(default_factory=list)
+    shared: SharedRows = field(init=False)
+    """Follows the rows that examples may share, in the forward pass."""
 
-    @contextmanager
-    def backward(self) -> Iterator[None]:
-        """Inside, gradients count."""
-        self.is_backward = True
-        try:
-            yield
-        finally:
-            self.is_backward = False
+    def __post_init__(self) -> None:
+        self.shared = SharedRows(self.batch_size, self.counting)
+
+    @property
+    def is_backward(self) -> bool:
+        """Whether the backward pass of the losses runs, and not one that the model or the loss makes within."""
+        return self.counting.is_on
 
     def note_rows(self, module: nn.Module, rows: int) -> None:
         """Rows that are neither an example's nor its tokens' may have been gathered from anywhere in the batch.
@@ -58,15 +68,19 @@ class Pass:
             kind = "examples"
         elif rows % self.batch_size == 0 and rows // self.batch_size in self.tokens:
             kind = "tokens"
-        kinds = self.kinds_of_rows[module]
+        kinds = self.readings.kinds_of_rows[module]
         kinds.add(kind)
         self.is_irregular |= "gathered" in kinds or len(kinds) > 1
 
-    def misfit(self, site: Site, output: Any) -> Any:
+    def misfit(self, site: Site, output: Any, lookup: SharedLookup | None) -> Any:
         """The output of a call that is not by example; only a gradient that comes for it tells that it mattered."""
 
         def note(grad: Tensor) -> None:
-            if self.is_backward and bool(grad.any()):
+            if not self.is_backward:
+                return
+            if lookup is not None and lookup.is_shared:
+                self.add_shared(site, lookup, grad)
+            elif bool(grad.any()):
                 self.not_per_example.update(site.names.values())
 
         for name in site.names.values():
@@ -75,6 +89,8 @@ class Pass:
         self.hooks += [
             leaf.register_hook(note) for leaf in tree_leaves(output) if is_differentiable(leaf)
         ]
+        if lookup is not None:
+            self.shared.watch(output, lookup)
         return output
 
     def add(self, name: str, gradient: PerExampleGradient) -> None:
@@ -82,6 +98,20 @@ class Pass:
         self.expected[name] -= 1
         if self.expected[name] == 0:
             self._hand_over(name, self.arrived.pop(name))
+
+    def add_shared(self, site: Site, lookup: SharedLookup, total: Tensor) -> None:
+        """What the examples have sent back for rows that they share, if that is all of the rows' gradient."""
+        with torch.no_grad():
+            gradient = lookup.gradient(total)
+        if gradient is None:
+            self.not_per_example.update(site.names.values())
+            return
+        # On another way than before, an axis may only happen to be as long as the batch.
+        known = self.readings.routes[site.module]
+        self.is_irregular |= not lookup.routes <= known
+        known |= lookup.routes
+        for name in site.names.values():
+            self.add(name, gradient)
 
     def finish(self) -> None:
         """Calls whose output the loss does not depend on never report; the others still count."""
@@ -101,6 +131,7 @@ class Pass:
             hook.remove()
         self.hooks.clear()
         self.expected.clear()
+        self.shared.forget()
 
 
 def came_twice(names: Iterable[str]) -> GradientError:

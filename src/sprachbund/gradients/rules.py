@@ -20,6 +20,7 @@ from sprachbund.gradients.per_example import (
     PerExampleGradient,
     RowGradient,
 )
+from sprachbund.gradients.shared_rows import SharedLookup
 
 _PROBED_FEATURES = 4
 
@@ -111,6 +112,11 @@ class EmbeddingRule(Rule, module_type=nn.Embedding):
             ids_BT, rows_BTD = ids.flatten(1), grad_output.flatten(1, -2)
         padding_idx = self._padding_idx(call)
         return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, padding_idx)}
+
+    def shared(self, call: Call, ids: Tensor) -> SharedLookup:
+        """The same lookup, should it prove to be one for all examples."""
+        assert isinstance(call.module, nn.Embedding)
+        return SharedLookup(ids, call.module.num_embeddings, self._padding_idx(call))
 
     def _padding_idx(self, call: Call) -> int | None:
         assert isinstance(call.module, nn.Embedding)

@@ -1,0 +1,170 @@
+"""Rows that all examples share, a bias for each pair of positions, told apart where they come to each."""
+
+import gc
+import warnings
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+import builders
+import oracle
+from sprachbund.errors import GradientError, SprachbundWarning
+from sprachbund.gradients.engine import GradientEngine
+from sprachbund.gradients.pairwise import pairwise_influence
+
+HEADS, WIDTH = 4, 8
+
+
+def by_adding(scores: Tensor, bias: Tensor, _values: Tensor) -> Tensor:
+    return scores + bias
+
+
+def in_place(scores: Tensor, bias: Tensor, _values: Tensor) -> Tensor:
+    scores = scores.clone()
+    scores += bias
+    return scores
+
+
+def for_each_example(scores: Tensor, bias: Tensor, _values: Tensor) -> Tensor:
+    return scores + bias.expand(len(scores), -1, -1, -1).contiguous()
+
+
+def where_it_is_seen(scores: Tensor, bias: Tensor, _values: Tensor) -> Tensor:
+    return scores + torch.where(scores.detach() > -9.0, bias, -1e9)
+
+
+def twice(scores: Tensor, bias: Tensor, _values: Tensor) -> Tensor:
+    return (scores + bias) * 2 + (bias + 1.0).clone()
+
+
+def of_two_kinds(scores: Tensor, bias: Tensor, _values: Tensor) -> Tensor:
+    """Once by broadcasting that is known, once by another."""
+    return (scores + bias) * bias.exp()
+
+
+class Biased(nn.Module):
+    """Attention whose scores have a bias for each head and distance of two tokens, as T5's."""
+
+    def __init__(self, give=by_adding):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(builders.VOCABULARY, WIDTH)
+        self.bias = nn.Embedding(64, HEADS)
+        self.query = nn.Linear(WIDTH, HEADS * WIDTH)
+        self.head = nn.Linear(HEADS * WIDTH, builders.LABELS)
+        self.give = give
+
+    def biases(self, tokens: int) -> Tensor:
+        places = torch.arange(tokens)
+        bias: Tensor = self.bias(places[None, :] - places[:, None] + 32)
+        return bias.permute(2, 0, 1).unsqueeze(0)
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        size, tokens = input_ids.shape
+        keys = self.embedding(input_ids)
+        query = self.query(keys).view(size, tokens, HEADS, WIDTH).transpose(1, 2)
+        scores = query @ keys[:, None].transpose(2, 3)
+        scores = self.give(scores, self.biases(tokens), keys)
+        scores = scores + (1.0 - attention_mask.to(scores))[:, None, None] * -1e9
+        read = (scores.softmax(3) @ keys[:, None]).transpose(1, 2).flatten(2)
+        weight = attention_mask[:, :, None] / attention_mask.sum(1)[:, None, None]
+        logits = self.head((read * weight).sum(1))
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def of_length(tokens: int, count: int, seed: int) -> list[dict[str, Tensor]]:
+    rows = builders.examples(count, seed=seed)
+    return [{**row, "input_ids": row["input_ids"].repeat(9)[:tokens]} for row in rows]
+
+
+def influence_of(model: nn.Module, train, test) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    with warnings.catch_warnings(), GradientEngine(model) as engine:
+        warnings.simplefilter("ignore", SprachbundWarning)
+        engine.per_example(train[0], lambda *_: None)
+        slow = engine.parameters_by_autograd
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SprachbundWarning)
+        found = pairwise_influence(model, train, test)
+    return found, oracle.influence(model, train, test), slow
+
+
+@pytest.mark.parametrize(
+    "give",
+    [by_adding, in_place, for_each_example, where_it_is_seen, twice],
+    ids=lambda g: g.__name__,
+)
+def test_biases_by_position_are_exact_and_not_slow(give):
+    model = Biased(give).double()
+    train = builders.batches(builders.examples(9, seed=1), 4)
+    test = builders.batches(builders.examples(5, seed=2), 3)
+    found, expected, slow = influence_of(model, train, test)
+    assert slow == ()
+    assert oracle.relative_error(found, expected) < 1e-10
+
+
+@pytest.mark.parametrize("tokens", [4, 8, 6, 2])
+def test_they_are_shared_where_there_are_as_many_tokens_as_examples_too(tokens):
+    """[T, T] looks like T examples with T tokens each, or like half as many with twice as many."""
+    model = Biased().double()
+    train = [builders.collate(of_length(tokens, 4, seed=1)), builders.collate(of_length(5, 4, 3))]
+    test = builders.batches(builders.examples(5, seed=2), 3)
+    found, expected, slow = influence_of(model, train, test)
+    assert slow == ()
+    assert oracle.relative_error(found, expected) < 1e-10
+
+
+def test_what_is_also_used_otherwise_is_left_to_autograd():
+    model = Biased(of_two_kinds).double()
+    train = builders.batches(builders.examples(9, seed=1), 4)
+    found, expected, slow = influence_of(model, train, train)
+    assert slow == ("bias.weight",)
+    assert oracle.relative_error(found, expected) < 1e-10
+
+
+class GatedHeads(Biased):
+    """Adds something for each head before the heads meet the examples: four examples look like four heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("gates", torch.randn(HEADS, 1, 1))
+
+    def biases(self, tokens: int) -> Tensor:
+        places = torch.arange(tokens)
+        bias = self.bias(places[None, :] - places[:, None] + 32)[None, :, :, 0]
+        return (bias + self.gates).unsqueeze(0)
+
+
+def test_an_axis_that_is_as_long_as_the_batch_by_chance_is_not_taken_for_the_examples():
+    model = GatedHeads().double()
+    rows = builders.examples(9, seed=1)
+    test = builders.batches(builders.examples(5, seed=2), 5)
+    train = [builders.collate(rows[:3]), builders.collate(rows[3:6]), builders.collate(rows[6:])]
+    found, expected, _ = influence_of(model, train, test)
+    assert oracle.relative_error(found, expected) < 1e-10
+    as_many_as_heads = [builders.collate(rows[:3]), builders.collate(rows[3 : 3 + HEADS])]
+    with pytest.raises(GradientError, match=r"per-example gradients of bias\.weight do not add up"):
+        pairwise_influence(model, as_many_as_heads, test)
+
+
+def test_nothing_of_a_pass_stays():
+    model, alive = Biased(), []
+    look_up = model.biases
+
+    def noted(tokens):
+        bias = look_up(tokens)
+        alive.append(weakref.ref(bias.untyped_storage()))
+        return bias
+
+    model.biases = noted
+    gc.disable()
+    try:
+        with GradientEngine(model) as engine:
+            engine.per_example(builders.collate(builders.examples(4, seed=1)), lambda *_: None)
+            assert not any(storage() is not None for storage in alive)
+    finally:
+        gc.enable()
