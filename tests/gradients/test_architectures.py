@@ -18,7 +18,6 @@ from sprachbund.gradients.pairwise import pairwise_influence
 # tokens come before the examples (Longformer's queries, keys and values).
 DIFFERENTIATED_ONE_BY_ONE = {
     "longformer": 17,
-    "deberta-v2": 11,
 }
 SINGLE = torch.float32
 TOLERANCE = {"single": 1e-5, "double": 1e-10}

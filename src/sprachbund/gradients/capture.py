@@ -23,11 +23,20 @@ from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, Readings, came_twice, is_differentiable, watchable
-from sprachbund.gradients.per_example import Consumer, PerExampleGradient
-from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
-from sprachbund.gradients.shared_rows import SharedLookup
+from sprachbund.gradients.per_example import Consumer, PerExampleGradient, RowGradient
+from sprachbund.gradients.rules import (
+    Conv1DRule,
+    EmbeddingRule,
+    LayerNormRule,
+    LinearRule,
+    LookupRule,
+)
+from sprachbund.gradients.shared import Counting, SharedResult, SharedValues
 from sprachbund.gradients.sites import Site, used_by_hidden
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
+
+# What examples share is followed through modules of these kinds.
+_FOLLOWED = LinearRule | Conv1DRule | LayerNormRule
 
 
 class Capture:
@@ -41,6 +50,9 @@ class Capture:
         self._sites = sites
         self._pass: Pass | None = None
         self._readings = Readings()
+        self._tables = {
+            id(site.module.weight): site for site in sites if isinstance(site.rule, EmbeddingRule)
+        }
         self._hidden = used_by_hidden(sites)
         self.misshapen: frozenset[str] = frozenset()
         self.touched: frozenset[str] = frozenset()
@@ -117,8 +129,10 @@ class Capture:
     @contextmanager
     def _observed(self, batch: Batch, consume: Consumer) -> Iterator[Pass]:
         """What the model computes inside is watched, as one pass."""
+        size, counting = batch_size(batch), Counting()
+        shared = SharedValues(size, counting, self._tables.keys(), self._read)
         current = self._pass = Pass(
-            batch_size(batch), consume, _tokens_of_an_example(batch), self._readings
+            size, consume, _tokens_of_an_example(batch), self._readings, shared, counting
         )
         try:
             with torch.enable_grad():
@@ -154,7 +168,14 @@ class Capture:
         if not input.numel():  # an adapter or expert that no example is for
             return F.linear(input, module.weight, module.bias)
         if not holds_examples(input, [input], current.batch_size, site.rule.least_axes):
-            misfit: Tensor = current.misfit(site, F.linear(input, module.weight, module.bias), None)
+            shared = self._shared(site, input, {})
+            output = F.linear(input, module.weight, module.bias)
+            if (
+                shared is not None
+            ):  # autograd is not to see the parameters, whose gradients come by example
+                bias = None if module.bias is None else module.bias.detach()
+                output = F.linear(input, module.weight.detach(), bias)
+            misfit: Tensor = current.misfit(site, output, shared)
             return misfit
         _refuse_transforms(input)
         for name in site.names.values():
@@ -170,8 +191,8 @@ class Capture:
                 current.add(name, gradients[local_name])
 
         anchor = torch.zeros((), requires_grad=True)
-        output: Tensor = TrackedLinear.apply(input, anchor, module, current.batch_size, arrive)  # type: ignore[no-untyped-call]
-        return output
+        tracked: Tensor = TrackedLinear.apply(input, anchor, module, current.batch_size, arrive)  # type: ignore[no-untyped-call]
+        return tracked
 
     def _embedding(self, module: nn.Embedding, input: Tensor) -> Tensor:
         table = module.weight if self._pass is None else module.weight.detach()
@@ -203,6 +224,7 @@ class Capture:
         current = self._pass
         if current is None or not torch.is_grad_enabled():
             return None
+        given = next(tensors((args, kwargs)), None)
         args, kwargs = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
         input = next(tensors((args, kwargs)), None)
         size = current.batch_size
@@ -214,18 +236,15 @@ class Capture:
             rows = current.looked_up or size
             input, output = (value.expand(rows, *value.shape[1:]) for value in (input, output))
             args, kwargs = (input,), {k: v for k, v in kwargs.items() if not isinstance(v, Tensor)}
+            given = None
         results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         if input is not None and not input.numel():  # an adapter or expert that no example is for
             return None
-        if input is None:
-            return current.misfit(site, output, None)
-        call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
-        lookup = None
-        if isinstance(site.rule, EmbeddingRule) and size > 1:
-            lookup = site.rule.shared(call, input)
-        if not holds_examples(input, results, size, site.rule.least_axes):
-            return current.misfit(site, output, lookup)
+        shared = self._shared(site, given, kwargs)
+        if input is None or not holds_examples(input, results, size, site.rule.least_axes):
+            return current.misfit(site, output, shared)
         _refuse_transforms(input)
+        call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
         current.is_irregular |= site.rule.note_arguments(call)
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, watchable, output)
@@ -234,11 +253,41 @@ class Capture:
             current.looked_up = input.shape[0]
         for name in site.names.values():
             current.expected[name] += 1
-        run = partial(self._backward, site, [call], lookup)
+        run = partial(self._backward, site, [call], shared)
         current.hooks.append(self._on_gradients(results, run))
-        if lookup is not None:
-            current.shared.watch(output, lookup)
+        if shared is not None:
+            current.shared.watch(results[0], shared)
         return output
+
+    def _shared(
+        self, site: Site, input: Tensor | None, kwargs: dict[str, Any]
+    ) -> SharedResult | None:
+        """A result of this call as one for all examples, should it prove to be: of a lookup, or of what may be shared.
+
+        A batch of one example needs no such reading.
+        """
+        current = self._pass
+        assert current is not None
+        if current.batch_size == 1 or input is None:
+            return None
+        parent = current.shared.result_of(input)
+        may_follow = parent is not None and isinstance(site.rule, _FOLLOWED)
+        if not (may_follow or isinstance(site.rule, EmbeddingRule)):
+            return None
+        call = Call(site.module, tuple(site.names), (), kwargs, current.batch_size, len(input))
+        return SharedResult(partial(site.rule.per_example_of_shared, call, input.detach()), parent)
+
+    def _read(self, table: Tensor) -> Tensor:
+        """What a model gets that reads a table directly, as DeBERTa does: it is everybody's."""
+        current, site = self._pass, self._tables[id(table)]
+        assert current is not None
+
+        def per_example(sent: Tensor) -> dict[str, PerExampleGradient]:
+            ids = torch.arange(len(table), device=table.device).expand(len(sent), -1)
+            return {"weight": RowGradient(ids, sent, len(table), None)}
+
+        values: Tensor = current.misfit(site, table.detach(), SharedResult(per_example))
+        return values
 
     @staticmethod
     def _on_gradients(results: list[Tensor], run: Callable[..., None]) -> RemovableHandle:
@@ -261,7 +310,7 @@ class Capture:
         self,
         site: Site,
         waiting: list[Call],
-        lookup: SharedLookup | None,
+        shared: SharedResult | None,
         *grad_outputs: Tensor,
     ) -> None:
         current = self._pass
@@ -271,9 +320,11 @@ class Capture:
         if not waiting:
             raise came_twice(site.names.values())
         call = waiting.pop()  # what went in is free as soon as it is used
-        if lookup is not None and lookup.is_shared:
-            current.add_shared(site, lookup, grad_outputs[0])
-            return
+        if shared is not None:
+            if shared.is_shared:
+                current.add_shared(site, shared, grad_outputs[0])
+                return
+            shared.forget()
         self._pass = None  # the rule may run the module again, unobserved
         current.note_rows(site.module, call.rows)
         try:

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
-from sprachbund.gradients.shared_rows import Counting, Route, SharedLookup, SharedRows
+from sprachbund.gradients.shared import Counting, Route, SharedResult, SharedValues
 from sprachbund.gradients.sites import Site
 
 
@@ -34,22 +34,19 @@ class Pass:
     consume: Consumer
     tokens: Set[int]
     readings: Readings
+    shared: SharedValues
+    """Follows what examples may share, in the forward pass."""
+    counting: Counting
     expected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     arrived: dict[str, list[PerExampleGradient]] = field(default_factory=lambda: defaultdict(list))
     not_per_example: set[str] = field(default_factory=set)
     is_irregular: bool = False
-    counting: Counting = field(default_factory=Counting)
     consumed: set[str] = field(default_factory=set)
     looked_up: int | None = None
     """The rows of the last lookup in a table, of examples or of their choices."""
     is_expanded: bool = False
     """Whether rows that examples share were given to the model once for each."""
     hooks: list[RemovableHandle] = field(default_factory=list)
-    shared: SharedRows = field(init=False)
-    """Follows the rows that examples may share, in the forward pass."""
-
-    def __post_init__(self) -> None:
-        self.shared = SharedRows(self.batch_size, self.counting)
 
     @property
     def is_backward(self) -> bool:
@@ -72,14 +69,14 @@ class Pass:
         kinds.add(kind)
         self.is_irregular |= "gathered" in kinds or len(kinds) > 1
 
-    def misfit(self, site: Site, output: Any, lookup: SharedLookup | None) -> Any:
+    def misfit(self, site: Site, output: Any, shared: SharedResult | None) -> Any:
         """The output of a call that is not by example; only a gradient that comes for it tells that it mattered."""
 
         def note(grad: Tensor) -> None:
             if not self.is_backward:
                 return
-            if lookup is not None and lookup.is_shared:
-                self.add_shared(site, lookup, grad)
+            if shared is not None and (shared.is_shared or self.batch_size == 1):
+                self.add_shared(site, shared, grad)
             elif bool(grad.any()):
                 self.not_per_example.update(site.names.values())
 
@@ -89,8 +86,8 @@ class Pass:
         self.hooks += [
             leaf.register_hook(note) for leaf in tree_leaves(output) if is_differentiable(leaf)
         ]
-        if lookup is not None:
-            self.shared.watch(output, lookup)
+        if shared is not None:
+            self.shared.watch(output, shared)
         return output
 
     def add(self, name: str, gradient: PerExampleGradient) -> None:
@@ -99,19 +96,20 @@ class Pass:
         if self.expected[name] == 0:
             self._hand_over(name, self.arrived.pop(name))
 
-    def add_shared(self, site: Site, lookup: SharedLookup, total: Tensor) -> None:
-        """What the examples have sent back for rows that they share, if that is all of the rows' gradient."""
-        with torch.no_grad():
-            gradient = lookup.gradient(total)
-        if gradient is None:
+    def add_shared(self, site: Site, shared: SharedResult, total: Tensor) -> None:
+        """What the examples have sent back for what they share, if that is all of its gradient."""
+        routes = shared.routes
+        with torch.no_grad(), self.counting.switched(False):
+            gradients = shared.gradients(total)
+        if gradients is None:
             self.not_per_example.update(site.names.values())
             return
         # On another way than before, an axis may only happen to be as long as the batch.
         known = self.readings.routes[site.module]
-        self.is_irregular |= not lookup.routes <= known
-        known |= lookup.routes
-        for name in site.names.values():
-            self.add(name, gradient)
+        self.is_irregular |= not routes <= known
+        known |= routes
+        for local_name, name in site.names.items():
+            self.add(name, gradients[local_name])
 
     def finish(self) -> None:
         """Calls whose output the loss does not depend on never report; the others still count."""

@@ -20,7 +20,6 @@ from sprachbund.gradients.per_example import (
     PerExampleGradient,
     RowGradient,
 )
-from sprachbund.gradients.shared_rows import SharedLookup
 
 _PROBED_FEATURES = 4
 
@@ -64,6 +63,15 @@ class Rule(ABC):
         self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
         """Gradients by local parameter name, from one call and the gradients of its outputs."""
+
+    def per_example_of_shared(
+        self, call: Call, input: Tensor, sent: Tensor
+    ) -> dict[str, PerExampleGradient]:
+        """The same of an input that all examples share, and what each has sent back, [B, *shape of the output]."""
+        size = len(sent)
+        each = input.expand(size, *input.shape)
+        given = Call(call.module, call.names, (each,), call.kwargs, batch_size=size, rows=size)
+        return self.per_example(given, (sent,))
 
 
 class LinearRule(Rule, module_type=nn.Linear):
@@ -113,10 +121,16 @@ class EmbeddingRule(Rule, module_type=nn.Embedding):
         padding_idx = self._padding_idx(call)
         return {"weight": RowGradient(ids_BT, rows_BTD, module.num_embeddings, padding_idx)}
 
-    def shared(self, call: Call, ids: Tensor) -> SharedLookup:
-        """The same lookup, should it prove to be one for all examples."""
+    def per_example_of_shared(
+        self, call: Call, input: Tensor, sent: Tensor
+    ) -> dict[str, PerExampleGradient]:
+        """All have the same ids, so that a row that was looked up often comes once for each."""
         assert isinstance(call.module, nn.Embedding)
-        return SharedLookup(ids, call.module.num_embeddings, self._padding_idx(call))
+        ids, place = input.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        rows = sent.new_zeros(len(sent), len(ids), sent.shape[-1])
+        rows.index_add_(1, place.flatten(), sent.flatten(1, -2))
+        ids_BT, padding_idx = ids.expand(len(sent), -1), self._padding_idx(call)
+        return {"weight": RowGradient(ids_BT, rows, call.module.num_embeddings, padding_idx)}
 
     def _padding_idx(self, call: Call) -> int | None:
         assert isinstance(call.module, nn.Embedding)

@@ -1,0 +1,251 @@
+"""What all examples share, told apart where the model gives it to each.
+
+Biases by relative position (T5, MPNet) are looked up once for a whole batch, [T, T, H], and come to each example's
+attention scores by broadcasting; DeBERTa's relative embeddings go through a norm and linear maps first. Autograd
+adds up what the examples send back. Here it is read off first, and goes back example by example through those modules.
+"""
+
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from sprachbund.gradients.per_example import PerExampleGradient
+
+_BROADCASTING = {
+    torch.add,
+    Tensor.add,
+    Tensor.add_,
+    torch.where,
+    F.scaled_dot_product_attention,
+}
+
+Route = tuple[int, str]
+"""After how many operations something shared came to the examples, and by which."""
+
+# In units of the last digit of what the examples send back, which is added up in two orders.
+_ROUNDING = 1e3
+
+
+@dataclass
+class Counting:
+    """Whether gradients count: those of the losses' backward pass, and not of one that is made within."""
+
+    is_on: bool = False
+
+    @contextmanager
+    def switched(self, is_on: bool) -> Iterator[bool]:
+        """Inside they do, or do not; whether they did before."""
+        before, self.is_on = self.is_on, is_on
+        try:
+            yield before
+        finally:
+            self.is_on = before
+
+
+class SharedResult:
+    """What one call made that examples may share, and what each of them has sent back for it.
+
+    `per_example` makes of the latter, [B, *shape of the result], the gradients of the call's parameters; `parent` is
+    the call that had made what this one was given.
+    """
+
+    def __init__(
+        self,
+        per_example: Callable[[Tensor], dict[str, PerExampleGradient]],
+        parent: "SharedResult | None" = None,
+    ) -> None:
+        self._per_example: Callable[[Tensor], dict[str, PerExampleGradient]] | None = per_example
+        self._parent = parent
+        self._values: Tensor | None = None
+        self._sent: Tensor | None = None
+        self.routes: set[Route] = set()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether anything has come back example by example."""
+        return self._sent is not None
+
+    def holds(self, values: Tensor) -> None:
+        """These are what the call made."""
+        self._values = values
+
+    def take_in(self, made_of_it: Tensor, grad: Tensor) -> None:
+        """Each example's gradient, [B, *shape], of something that was made of the values."""
+        assert self._values is not None
+        (sent,) = torch.autograd.grad(
+            made_of_it, self._values, grad, retain_graph=True, is_grads_batched=True
+        )
+        self._sent = sent if self._sent is None else self._sent + sent
+
+    def gradients(self, total: Tensor) -> dict[str, PerExampleGradient] | None:
+        """By local name; None if what the examples have sent is not all of the `total` that the values have got.
+
+        Of a batch of one example it is all. The parent takes in its part.
+        """
+        assert self._values is not None
+        assert self._per_example is not None
+        sent = total.unsqueeze(0) if self._sent is None else self._sent
+        rounding = _ROUNDING * torch.finfo(sent.dtype).eps * sent.abs().sum(0).max()
+        if not bool(((sent.sum(0) - total).abs() <= rounding).all()):
+            return None
+        if self._parent is not None:
+            self._parent.take_in(self._values, sent)
+        found = self._per_example(sent)
+        self.forget()
+        return found
+
+    def forget(self) -> None:
+        """The values have a hook that has this: together they would stay."""
+        self._values = self._sent = self._parent = self._per_example = None
+
+
+class SharedValues(TorchFunctionMode):
+    """Inside, results that are `watch`ed are followed to where they meet something of each of the examples.
+
+    What is made of one, and of nothing else that has a gradient, is followed on. Where it is one for all and meets a
+    tensor that has one for each, it is spread: the same numbers, whose gradient comes example by example.
+
+    A table (by its `id`) that is read otherwise than by a lookup is watched from there on: `read(table)` gives what is.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        counting: Counting,
+        tables: Set[int],
+        read: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self._size, self._counting = size, counting
+        self._tables, self._read = tables, read
+        self._results: list[SharedResult] = []
+        self._followed: dict[int, tuple[Tensor, SharedResult, int]] = {}
+        self._read_from: dict[int, Tensor] = {}
+        self._spread: dict[int, Tensor] = {}
+
+    def watch(self, values: Tensor, result: SharedResult) -> None:
+        result.holds(values)
+        self._results.append(result)
+        self._followed[id(values)] = values, result, 0
+
+    def result_of(self, value: Tensor | None) -> SharedResult | None:
+        """The watched result that this was made of alone."""
+        value = self._read_from.get(id(value), value)
+        followed = self._followed.get(id(value))
+        return None if followed is None else followed[1]
+
+    def forget(self) -> None:
+        for result in self._results:
+            result.forget()
+        self._results.clear()
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._followed.clear()
+        self._read_from.clear()
+        self._spread.clear()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        table = next((value for value in args if id(value) in self._tables), None)
+        if table is None or func in (F.embedding, Tensor.detach) or not torch.is_grad_enabled():
+            return self._follow(func, args, kwargs)
+        if id(table) not in self._read_from:
+            output = func(*args, **kwargs)
+            if not isinstance(output, Tensor) or not output.is_floating_point():
+                return output  # its shape, its type
+            self._read_from[id(table)] = self._read(table)
+        values = self._read_from[id(table)]
+        args = tuple(values if value is table else value for value in args)
+        return self._follow(func, args, kwargs)
+
+    def _follow(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        given = [*args, *kwargs.values()]
+        followed = [value for value in given if id(value) in self._followed]
+        if len(followed) != 1:
+            return func(*args, **kwargs)
+        (shared,) = followed
+        others = [value for value in given if isinstance(value, Tensor) and value is not shared]
+        if func is Tensor.repeat and self._is_for_each(shared, _sizes(args)):
+            return self._spread_of(shared, func).flatten(0, 1)
+        each = self._for_each(func, shared, args, others)
+        if each is not None:
+            args = tuple(each if value is shared else value for value in args)
+            kwargs = {name: each if v is shared else v for name, v in kwargs.items()}
+            return func(*args, **kwargs)
+        output = func(*args, **kwargs)
+        if isinstance(output, Tensor) and not any(other.requires_grad for other in others):
+            _, result, steps = self._followed[id(shared)]
+            self._followed[id(output)] = output, result, steps + 1
+        return output
+
+    def _is_for_each(self, shared: Tensor, sizes: Sequence[int]) -> bool:
+        """Whether repeating it so often gives one to each example."""
+        return len(sizes) == shared.dim() and sizes[0] == self._size and {*sizes[1:]} <= {1}
+
+    def _for_each(
+        self,
+        func: Callable[..., Any],
+        shared: Tensor,
+        args: tuple[Any, ...],
+        others: Sequence[Tensor],
+    ) -> Tensor | None:
+        """What takes its place, with one for each example, where this function would broadcast it to them."""
+        is_one = shared.shape[:1] == (1,)
+        if func is Tensor.expand:
+            sizes = _sizes(args)
+            meets = is_one and len(sizes) == shared.dim() and sizes[0] == self._size
+            return self._spread_of(shared, func).flatten(0, 1) if meets else None
+        if func not in _BROADCASTING:
+            return None
+        axes = {other.dim() for other in others if other.shape[:1] == (self._size,)}
+        if is_one and shared.dim() in axes:
+            return self._spread_of(shared, func).flatten(0, 1)
+        return self._spread_of(shared, func) if shared.dim() + 1 in axes else None
+
+    def _spread_of(self, shared: Tensor, func: Callable[..., Any]) -> Tensor:
+        """[B, *shape]; the same tensor each time, so that what comes back adds up."""
+        _, result, steps = self._followed[id(shared)]
+        result.routes.add((steps, func.__name__))
+        if id(shared) not in self._spread:
+            spread = _Spread.apply(shared, self._size, result, self._counting)  # type: ignore[no-untyped-call]
+            self._spread[id(shared)] = spread
+        return self._spread[id(shared)]
+
+
+def _sizes(args: tuple[Any, ...]) -> Sequence[int]:
+    """Of `expand` and `repeat`, which take them one by one or together."""
+    return args[1] if len(args) == 2 and isinstance(args[1], Sequence) else args[1:]
+
+
+class _Spread(torch.autograd.Function):
+    """[...] to [B, ...]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, shared: Tensor, size: int, result: SharedResult, counting: Counting
+    ) -> Tensor:
+        ctx.shared, ctx.result, ctx.counting = shared, result, counting
+        return shared.expand(size, *shared.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        # On the way to the values their hook is passed, which is not to know.
+        with ctx.counting.switched(False) as counts:
+            if counts:
+                ctx.result.take_in(ctx.shared, grad_output)
+        return grad_output.sum(0), None, None, None
