@@ -168,3 +168,65 @@ def test_nothing_of_a_pass_stays():
             assert not any(storage() is not None for storage in alive)
     finally:
         gc.enable()
+
+
+class Related(Biased):
+    """Vectors of distances, read from the table itself, through a norm and the linear map that tokens go through."""
+
+    def __init__(self, rows=16, *, leading=True):
+        super().__init__()
+        self.related = nn.Embedding(rows, WIDTH)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.leading = leading
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        size, tokens = input_ids.shape
+        keys = self.embedding(input_ids)
+        vectors = self.norm(self.related.weight)[:tokens]
+        if self.leading:  # [1, T, I], as DeBERTa; else [T, I], like T examples
+            vectors = vectors.unsqueeze(0)
+        distances = self.query(vectors).view(-1, HEADS, WIDTH).transpose(0, 1).repeat(size, 1, 1)
+        query = self.query(keys).view(size, tokens, HEADS, WIDTH).transpose(1, 2).flatten(0, 1)
+        scores = (query @ distances.transpose(1, 2)).view(size, HEADS, tokens, -1)
+        scores = scores + (1.0 - attention_mask.to(scores))[:, None, None] * -1e9
+        read = (scores.softmax(3) @ keys[:, None]).transpose(1, 2).flatten(2)
+        weight = attention_mask[:, :, None] / attention_mask.sum(1)[:, None, None]
+        logits = self.head((read * weight).sum(1))
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+@pytest.mark.parametrize("leading", [True, False])
+@pytest.mark.parametrize("tokens", [4, 8, 16, 7])
+def test_a_table_that_is_read_directly_is_followed_through_norms_and_linear_maps(tokens, leading):
+    model = Related(leading=leading).double()
+    train = [builders.collate(of_length(n, 4, seed=n)) for n in (tokens, 5, 8)]
+    train += [builders.collate(of_length(9, 1, seed=2))]
+    test = builders.batches(builders.examples(5, longest=10, seed=2), 3)
+    found, expected, slow = influence_of(model, train, test)
+    assert slow == ()
+    assert oracle.relative_error(found, expected) < 1e-10
+
+
+def test_a_vocabulary_that_is_read_directly_is_left_to_autograd():
+    """The gradient of all its rows would be written out for each example."""
+    model = Related(rows=4097).double()
+    train = builders.batches(builders.examples(5, longest=10, seed=1), 3)
+    found, expected, slow = influence_of(model, train, train)
+    assert "related.weight" in slow
+    assert oracle.relative_error(found, expected) < 1e-10
+
+
+class Placed(Biased):
+    """A bias for each head and position, rows of a table that is read directly."""
+
+    def biases(self, tokens: int) -> Tensor:
+        return self.bias.weight[:tokens].T[:, None, :]  # [H, 1, T], to [B, H, T, T]
+
+
+def test_what_has_an_axis_less_than_the_examples_is_shared():
+    model = Placed().double()
+    train = builders.batches(builders.examples(9, seed=1), 4)
+    found, expected, slow = influence_of(model, train, train)
+    assert slow == ()
+    assert oracle.relative_error(found, expected) < 1e-10

@@ -23,20 +23,16 @@ from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, Readings, came_twice, is_differentiable, watchable
-from sprachbund.gradients.per_example import Consumer, PerExampleGradient, RowGradient
+from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.rules import (
-    Conv1DRule,
     EmbeddingRule,
-    LayerNormRule,
     LinearRule,
     LookupRule,
 )
 from sprachbund.gradients.shared import Counting, SharedResult, SharedValues
+from sprachbund.gradients.shared_calls import result_of_call, result_of_reading, tables_to_read
 from sprachbund.gradients.sites import Site, used_by_hidden
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
-
-# What examples share is followed through modules of these kinds.
-_FOLLOWED = LinearRule | Conv1DRule | LayerNormRule
 
 
 class Capture:
@@ -50,9 +46,7 @@ class Capture:
         self._sites = sites
         self._pass: Pass | None = None
         self._readings = Readings()
-        self._tables = {
-            id(site.module.weight): site for site in sites if isinstance(site.rule, EmbeddingRule)
-        }
+        self._tables = tables_to_read(sites)
         self._hidden = used_by_hidden(sites)
         self.misshapen: frozenset[str] = frozenset()
         self.touched: frozenset[str] = frozenset()
@@ -167,15 +161,14 @@ class Capture:
             return F.linear(input, module.weight, module.bias)
         if not input.numel():  # an adapter or expert that no example is for
             return F.linear(input, module.weight, module.bias)
-        if not holds_examples(input, [input], current.batch_size, site.rule.least_axes):
-            shared = self._shared(site, input, {})
-            output = F.linear(input, module.weight, module.bias)
-            if (
-                shared is not None
-            ):  # autograd is not to see the parameters, whose gradients come by example
-                bias = None if module.bias is None else module.bias.detach()
-                output = F.linear(input, module.weight.detach(), bias)
-            misfit: Tensor = current.misfit(site, output, shared)
+        shared = self._shared(site, input, {})
+        fits = holds_examples(input, [input], current.batch_size, site.rule.least_axes)
+        if not fits or (shared is not None and shared.is_certain):
+            weight: Tensor = module.weight
+            bias: Tensor | None = module.bias
+            if shared is not None:  # autograd is not to see them: what they get comes by example
+                weight, bias = weight.detach(), None if bias is None else bias.detach()
+            misfit: Tensor = current.misfit(site, F.linear(input, weight, bias), shared)
             return misfit
         _refuse_transforms(input)
         for name in site.names.values():
@@ -262,31 +255,16 @@ class Capture:
     def _shared(
         self, site: Site, input: Tensor | None, kwargs: dict[str, Any]
     ) -> SharedResult | None:
-        """A result of this call as one for all examples, should it prove to be: of a lookup, or of what may be shared.
-
-        A batch of one example needs no such reading.
-        """
         current = self._pass
-        assert current is not None
-        if current.batch_size == 1 or input is None:
+        if current is None or input is None:
             return None
         parent = current.shared.result_of(input)
-        may_follow = parent is not None and isinstance(site.rule, _FOLLOWED)
-        if not (may_follow or isinstance(site.rule, EmbeddingRule)):
-            return None
-        call = Call(site.module, tuple(site.names), (), kwargs, current.batch_size, len(input))
-        return SharedResult(partial(site.rule.per_example_of_shared, call, input.detach()), parent)
+        return result_of_call(site, input, kwargs, current.batch_size, parent)
 
     def _read(self, table: Tensor) -> Tensor:
-        """What a model gets that reads a table directly, as DeBERTa does: it is everybody's."""
-        current, site = self._pass, self._tables[id(table)]
-        assert current is not None
-
-        def per_example(sent: Tensor) -> dict[str, PerExampleGradient]:
-            ids = torch.arange(len(table), device=table.device).expand(len(sent), -1)
-            return {"weight": RowGradient(ids, sent, len(table), None)}
-
-        values: Tensor = current.misfit(site, table.detach(), SharedResult(per_example))
+        assert self._pass is not None
+        site, shared = self._tables[id(table)], result_of_reading(table)
+        values: Tensor = self._pass.misfit(site, table.detach(), shared)
         return values
 
     @staticmethod

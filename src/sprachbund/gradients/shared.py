@@ -52,14 +52,17 @@ class SharedResult:
     """What one call made that examples may share, and what each of them has sent back for it.
 
     `per_example` makes of the latter, [B, *shape of the result], the gradients of the call's parameters; `parent` is
-    the call that had made what this one was given.
+    the call that had made what this one was given. What came of a table that was read directly they certainly share.
     """
 
     def __init__(
         self,
         per_example: Callable[[Tensor], dict[str, PerExampleGradient]],
         parent: "SharedResult | None" = None,
+        *,
+        is_certain: bool = False,
     ) -> None:
+        self.is_certain: bool = is_certain or (parent is not None and parent.is_certain)
         self._per_example: Callable[[Tensor], dict[str, PerExampleGradient]] | None = per_example
         self._parent = parent
         self._values: Tensor | None = None

@@ -1,0 +1,56 @@
+"""Which calls of modules examples may share, and which tables a model may read directly: how each is read then."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sprachbund.gradients.calls import Call
+from sprachbund.gradients.per_example import PerExampleGradient, RowGradient
+from sprachbund.gradients.rules import Conv1DRule, EmbeddingRule, LayerNormRule, LinearRule
+from sprachbund.gradients.shared import SharedResult
+from sprachbund.gradients.sites import Site
+
+# What examples share is followed through modules of these kinds.
+_FOLLOWED = LinearRule | Conv1DRule | LayerNormRule
+# Rows of a table that a model may read directly: positions, and not a vocabulary, all of which each example would get.
+_LARGEST_READ = 4096
+
+
+def result_of_call(
+    site: Site, input: Tensor, kwargs: dict[str, Any], size: int, parent: SharedResult | None
+) -> SharedResult | None:
+    """The result of a call as one for all examples, should it prove to be: of a lookup, or of what may be shared.
+
+    `parent` is what the input was made of. A batch of one example needs no such reading.
+    """
+    may_be = isinstance(site.rule, EmbeddingRule) or (
+        parent is not None and isinstance(site.rule, _FOLLOWED)
+    )
+    if size == 1 or not may_be:
+        return None
+    call = Call(site.module, tuple(site.names), (), kwargs, size, len(input))
+    return SharedResult(partial(site.rule.per_example_of_shared, call, input.detach()), parent)
+
+
+def result_of_reading(table: Tensor) -> SharedResult:
+    """A table that is read directly, as DeBERTa does: it is everybody's."""
+
+    def per_example(sent: Tensor) -> dict[str, PerExampleGradient]:
+        ids = torch.arange(len(table), device=table.device).expand(len(sent), -1)
+        return {"weight": RowGradient(ids, sent, len(table), None)}
+
+    return SharedResult(per_example, is_certain=True)
+
+
+def tables_to_read(sites: Iterable[Site]) -> dict[int, Site]:
+    """By the `id` of their tables, the embeddings that a model may read directly."""
+    return {
+        id(site.module.weight): site
+        for site in sites
+        if isinstance(site.rule, EmbeddingRule)
+        and isinstance(site.module, nn.Embedding)
+        and len(site.module.weight) <= _LARGEST_READ
+    }
