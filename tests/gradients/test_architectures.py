@@ -14,11 +14,8 @@ from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.losses import TaskLoss
 from sprachbund.gradients.pairwise import pairwise_influence
 
-# What these models share between the examples of a batch, or use outside its module (relative positions), or whose
-# tokens come before the examples (Longformer's queries, keys and values).
-DIFFERENTIATED_ONE_BY_ONE = {
-    "longformer": 17,
-}
+# Longformer's queries, keys and values come with the tokens first.
+DIFFERENTIATED_ONE_BY_ONE = {("longformer", "whole"): 17, ("longformer", "lora"): 4}
 SINGLE = torch.float32
 TOLERANCE = {"single": 1e-5, "double": 1e-10}
 
@@ -74,12 +71,16 @@ def test_scores_equal_autograd_one_example_at_a_time(name, adapter, precision):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_only_what_examples_share_is_differentiated_one_by_one(name):
-    model = ARCHITECTURES[name].model(torch.float32)
+def test_nothing_but_tokens_first_is_differentiated_one_by_one(name, adapter):
+    architecture = ARCHITECTURES[name]
+    model = architecture.model(torch.float32)
+    if adapter == "lora":
+        model = with_lora(model, architecture.adapted)
     with warnings.catch_warnings(), GradientEngine(model) as engine:
         warnings.simplefilter("ignore", SprachbundWarning)
         engine.per_example(collate(builders.examples(5, seed=2), name), lambda _name, _value: None)
-        assert len(engine.parameters_by_autograd) == DIFFERENTIATED_ONE_BY_ONE.get(name, 0)
+        expected = DIFFERENTIATED_ONE_BY_ONE.get((name, adapter), 0)
+        assert len(engine.parameters_by_autograd) == expected
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if is_language_model(name)])

@@ -24,11 +24,11 @@ def result_of_call(
 ) -> SharedResult | None:
     """The result of a call as one for all examples, should it prove to be: of a lookup, or of what may be shared.
 
-    `parent` is what the input was made of. A batch of one example needs no such reading.
+    `parent` is what the input was made of; where nothing that went into it is attributed, its single row tells. A batch
+    of one example needs no such reading.
     """
-    may_be = isinstance(site.rule, EmbeddingRule) or (
-        parent is not None and isinstance(site.rule, _FOLLOWED)
-    )
+    is_one = parent is not None or input.shape[:1] == (1,)
+    may_be = isinstance(site.rule, EmbeddingRule) or (is_one and isinstance(site.rule, _FOLLOWED))
     if size == 1 or not may_be:
         return None
     call = Call(site.module, tuple(site.names), (), kwargs, size, len(input))
