@@ -68,3 +68,40 @@ def test_shares_by_mix_have_the_chance_level_of_their_mix(tables: dict[str, Tabl
     assert chance[["en", "de"]].to_numpy().tolist() == [["50.0", "50.0"], ["66.7", "33.3"]]
     assert "chance & 66.7 & 33.3" in latex(table, table.layout)
     assert "chance" not in set(table.frame["test_language"]), "the frame has it in a column"
+
+
+def test_shares_as_deep_as_the_studys_are_of_a_k_in_proportion(tables: dict[str, Table]) -> None:
+    """6 of the study's 24 training examples are 9 of the 36 of the larger mix."""
+    table = tables["mixing_own_share_as_deep"]
+    frame = table.frame.set_index(["mix", "test_language"])
+    assert frame["k"].groupby("mix").first().to_dict() == {"study": 6, "en-x2": 9}
+    assert "first 25 percent of the training examples" in table.caption
+    by_seed = []
+    for seed in (3, 5):
+        total = scores(3, 9, 36, seed)[1:].sum(axis=0)  # of cosines, without the starting point
+        top = np.argsort(-total, axis=1)[:, :9]
+        by_seed.append((top < 24).mean(axis=1) * 100)  # the first 24 are English
+    english = np.mean(by_seed, axis=0)
+    assert frame.loc[("en-x2", "en"), "mean"] == pytest.approx(english[:4].mean())
+    assert frame.loc[("en-x2", "de"), "mean"] == pytest.approx(100 - english[4:].mean())
+    same = tables["mixing_own_share"].frame.set_index(["mix", "test_language"])
+    assert frame.loc["study", "mean"].tolist() == same.loc["study", "mean"].tolist()
+
+
+def test_mixes_of_one_size_have_one_depth() -> None:
+    halves = Mix("en-more", {"en": 18, "de": 6})
+    sweep = Sweep(MIXES[0], {("en", 1.5): halves}, {}, {}, {})
+    correct = {
+        3: correctness({mix.name: predictions(n) for n, mix in enumerate((MIXES[0], halves))})
+    }
+    influences = {
+        mix.name: {
+            3: in_memory(
+                scores(3, 9, 24), ["en"] * mix.counts["en"] + ["de"] * mix.counts["de"], TEST
+            )
+        }
+        for mix in (MIXES[0], halves)
+    }
+    names = [t.name for t in mixing_tables(Measured(sweep, correct, influences, 6, LABELS))]
+    assert "mixing_own_share" in names
+    assert "mixing_own_share_as_deep" not in names

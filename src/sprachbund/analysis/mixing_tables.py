@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import xarray as xr
@@ -21,6 +22,7 @@ from sprachbund.analysis.mixing import (
 )
 from sprachbund.analysis.seeds import quiet_about_signs
 from sprachbund.analysis.table import Cell, Layout, Table, spread_of, tidy
+from sprachbund.influence import Influence
 
 _OF_MIX = ("mix", "test_language")
 _P_AND_Q = ("p_value", "q_value")
@@ -30,6 +32,7 @@ _OWN_SHARE = {
     "chance": Cell("expected_percent"),
     "lift": Cell("lift", digits=2),
 }
+_OWN_PART = "the own language's part of the training data"
 _COUNT = {"n_train": Cell("n_train", digits=0)}
 
 
@@ -146,48 +149,82 @@ def _pairs(measured: Measured) -> Table:
 
 
 def _shares(measured: Measured) -> list[Table]:
-    k = measured.k
-    with quiet_about_signs():  # a column of each mix says it
-        shares = {
-            name: answers.share(runs, (k,)).sel(k=k, drop=True)
-            for name, runs in measured.influences.items()
-        }
-    runs, share = measured.influences[measured.sweep.study.name], shares[measured.sweep.study.name]
-    own = own_shares(shares)
-    own_frame = tidy(own, _OF_MIX, (*own.data_vars, "n_test")).dropna(subset="mean")
+    k, study = measured.k, measured.sweep.study.name
+    ks = dict.fromkeys(measured.influences, k)
+    depths = _as_deep(measured)
+    shares = _shares_at(measured, ks)
     frames = [
         tidy(found, PAIR, (*ESTIMATE, "expected_percent", *COUNTS)).assign(mix=name)
         for name, found in shares.items()
     ]
     frame = pd.concat(frames, ignore_index=True)
-    of_top = f"of the top {k} proponents"
-    every = [influence for seeds in measured.influences.values() for influence in seeds.values()]
-    return [
+    part = 100.0 * k / measured.sweep.study.n_train
+    described = partial(caption, runs=measured.influences[study], of=_every(measured))
+    tables = [
         Table(
             "mixing_own_share",
-            caption(
-                f"Own-language share {of_top} by mix, percent",
-                share,
-                runs,
-                "the own language's part of the training data",
-                every,
+            described(
+                f"Own-language share of the top {k} proponents by mix, percent",
+                found=shares[study],
+                chance=_OWN_PART,
             ),
-            own_frame.reset_index(drop=True),
+            _own(shares),
             Layout(list(_OF_MIX), _OWN_SHARE),
         ),
         Table(
             "mixing_share",
-            caption(
-                f"Percentage {of_top} by mix and training language",
-                share,
-                runs,
-                "the last row of each mix, the language's part of it",
-                every,
+            described(
+                f"Percentage of the top {k} proponents by mix and training language",
+                found=shares[study],
+                chance="the last row of each mix, the language's part of it",
             ),
             frame[["mix", *frame.columns.drop("mix")]],
             Layout(list(_OF_MIX), MEAN, "train_language", "expected_percent", "mix"),
         ),
     ]
+    if len(set(depths.values())) > 1:
+        deep = _shares_at(measured, depths)
+        own = _own(deep)
+        own.insert(1, "k", own["mix"].map(depths))
+        tables.append(
+            Table(
+                "mixing_own_share_as_deep",
+                described(
+                    f"Own-language share of the first {part:.3g} percent of the training examples by mix, percent",
+                    found=deep[study],
+                    chance=_OWN_PART,
+                ),
+                own,
+                Layout(list(_OF_MIX), {"k": Cell("k", digits=0), **_OWN_SHARE}),
+            )
+        )
+    return tables
+
+
+def _as_deep(measured: Measured) -> dict[str, int]:
+    """The k of each mix that reaches as deep into its training examples as the study's k into the study's."""
+    part = measured.k / measured.sweep.study.n_train
+    sizes = {mix.name: mix.n_train for mix in measured.sweep.mixes}
+    return {name: max(1, round(part * sizes[name])) for name in measured.influences}
+
+
+def _shares_at(measured: Measured, ks: Mapping[str, int]) -> dict[str, xr.Dataset]:
+    """What `answers.share` finds by mix, each at its k."""
+    with quiet_about_signs():  # a column of each mix says it
+        return {
+            name: answers.share(runs, (ks[name],)).sel(k=ks[name], drop=True)
+            for name, runs in measured.influences.items()
+        }
+
+
+def _own(shares: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    own = own_shares(shares)
+    frame = tidy(own, _OF_MIX, (*own.data_vars, "n_test"))
+    return frame.dropna(subset="mean").reset_index(drop=True)
+
+
+def _every(measured: Measured) -> list[Influence]:
+    return [influence for seeds in measured.influences.values() for influence in seeds.values()]
 
 
 def _caption(

@@ -34,9 +34,10 @@ def proportion_parts(numbers: Numbers) -> list[Part]:
         Folded([_table(numbers, shares)]),
         Reading(
             "On the dashed line a language has as large a share of the proponents as of the data, as it "
-            "would if training examples were retrieved without regard to language; k is the same for all "
-            "mixes. A lift that falls as the proportion rises says that the added examples are turned to "
-            "less than the first ones were."
+            "would if training examples were retrieved without regard to language. k is the same for all "
+            "mixes, and so nearer the top of the larger ones; the table mixing_own_share_as_deep has a k in "
+            "proportion to each mix. A lift that falls there as the proportion rises says that the added "
+            "examples are turned to less than the first ones were."
         ),
     ]
 
