@@ -24,11 +24,7 @@ from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, Readings, came_twice, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
-from sprachbund.gradients.rules import (
-    EmbeddingRule,
-    LinearRule,
-    LookupRule,
-)
+from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
 from sprachbund.gradients.shared import Counting, SharedResult, SharedValues
 from sprachbund.gradients.shared_calls import result_of_call, result_of_reading, tables_to_read
 from sprachbund.gradients.sites import Site, used_by_hidden

@@ -28,8 +28,8 @@ _BROADCASTING = {
 Route = tuple[int, str]
 """After how many operations something shared came to the examples, and by which."""
 
-# In units of the last digit of what the examples send back, which is added up in two orders.
-_ROUNDING = 1e3
+# What the examples send back is added up in two orders: in units of the last digit, and in half precision a tenth.
+_ROUNDING, _LARGEST_ROUNDING = 1e3, 0.1
 
 
 @dataclass
@@ -94,8 +94,9 @@ class SharedResult:
         assert self._values is not None
         assert self._per_example is not None
         sent = total.unsqueeze(0) if self._sent is None else self._sent
-        rounding = _ROUNDING * torch.finfo(sent.dtype).eps * sent.abs().sum(0).max()
-        if not bool(((sent.sum(0) - total).abs() <= rounding).all()):
+        rounding = min(_ROUNDING * torch.finfo(sent.dtype).eps, _LARGEST_ROUNDING)
+        missing = (sent.sum(0) - total).abs()
+        if not bool((missing <= rounding * sent.abs().sum(0).max()).all()):
             return None
         if self._parent is not None:
             self._parent.take_in(self._values, sent)
