@@ -254,8 +254,11 @@ class Capture:
         current = self._pass
         if current is None or input is None:
             return None
-        parent = current.shared.result_of(input)
-        return result_of_call(site, input, kwargs, current.batch_size, parent)
+        if isinstance(site.rule, EmbeddingRule) and self._readings.is_by_example(site.module):
+            return None
+        parent, size = current.shared.result_of(input), current.batch_size
+        is_certain = self._readings.is_shared(site.module)
+        return result_of_call(site, input, kwargs, size, parent, is_certain=is_certain)
 
     def _read(self, table: Tensor) -> Tensor:
         assert self._pass is not None

@@ -180,7 +180,9 @@ class GradientEngine:
             # An expert or adapter that earlier batches never reached, or one that got a selection of the tokens,
             # which may come from any example: its turn to be proven. Or what could not be read, and what has its first
             # gradient elsewhere than in its module: no more than rounding, or an error.
-            self._prove_again([batch if size > 1 else few_of(batch)], proven_here)
+            # What could not be read of a single example is told by that example alone.
+            is_enough = size > 1 or self._capture.misshapen
+            self._prove_again([batch if is_enough else few_of(batch)], proven_here)
             proven_here |= reached
         return losses
 

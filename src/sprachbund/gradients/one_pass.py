@@ -15,6 +15,8 @@ from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
 from sprachbund.gradients.shared import Counting, Route, SharedResult, SharedValues
 from sprachbund.gradients.sites import Site
 
+_SHARED = "shared"
+
 
 @dataclass
 class Readings:
@@ -24,6 +26,18 @@ class Readings:
         default_factory=lambda: defaultdict(set)
     )
     routes: defaultdict[nn.Module, set[Route]] = field(default_factory=lambda: defaultdict(set))
+    of_shared: defaultdict[nn.Module, set[tuple[str, ...]]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
+    """The kinds of calls in one pass of each module that was once called on what examples share."""
+
+    def is_shared(self, module: nn.Module) -> bool:
+        """Whether whatever this module was called on was shared."""
+        return module in self.of_shared and not self.kinds_of_rows[module]
+
+    def is_by_example(self, module: nn.Module) -> bool:
+        """Whether whatever this module was called on was the examples'."""
+        return bool(self.kinds_of_rows[module]) and module not in self.of_shared
 
 
 @dataclass
@@ -47,6 +61,8 @@ class Pass:
     is_expanded: bool = False
     """Whether rows that examples share were given to the model once for each."""
     hooks: list[RemovableHandle] = field(default_factory=list)
+    kinds: dict[nn.Module, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Of the calls so far in this pass."""
 
     @property
     def is_backward(self) -> bool:
@@ -65,6 +81,7 @@ class Pass:
             kind = "examples"
         elif rows % self.batch_size == 0 and rows // self.batch_size in self.tokens:
             kind = "tokens"
+        self.kinds[module].append(kind)
         kinds = self.readings.kinds_of_rows[module]
         kinds.add(kind)
         self.is_irregular |= "gathered" in kinds or len(kinds) > 1
@@ -108,6 +125,8 @@ class Pass:
         known = self.readings.routes[site.module]
         self.is_irregular |= not routes <= known
         known |= routes
+        if self.batch_size > 1:
+            self.kinds[site.module].append(_SHARED)
         for local_name, name in site.names.items():
             self.add(name, gradients[local_name])
 
@@ -116,6 +135,11 @@ class Pass:
         for name, gradients in self.arrived.items():
             if name not in self.not_per_example:
                 self._hand_over(name, gradients)
+        for module, found in self.kinds.items():
+            if _SHARED in found or module in self.readings.of_shared:
+                kinds = tuple(sorted(found))
+                self.is_irregular |= kinds not in self.readings.of_shared[module]
+                self.readings.of_shared[module].add(kinds)
 
     def _hand_over(self, name: str, gradients: list[PerExampleGradient]) -> None:
         if name in self.consumed:

@@ -128,7 +128,7 @@ class EmbeddingRule(Rule, module_type=nn.Embedding):
         assert isinstance(call.module, nn.Embedding)
         ids, place = input.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         rows = sent.new_zeros(len(sent), len(ids), sent.shape[-1])
-        rows.index_add_(1, place.flatten(), sent.flatten(1, -2))
+        rows.index_add_(1, place.flatten(), sent.reshape(len(sent), -1, sent.shape[-1]))
         ids_BT, padding_idx = ids.expand(len(sent), -1), self._padding_idx(call)
         return {"weight": RowGradient(ids_BT, rows, call.module.num_embeddings, padding_idx)}
 

@@ -25,8 +25,8 @@ _BROADCASTING = {
     F.scaled_dot_product_attention,
 }
 
-Route = tuple[int, str]
-"""After how many operations something shared came to the examples, and by which."""
+Route = tuple[tuple[int, str], ...]
+"""How something shared came to the examples: operation by operation, which it was and the how manieth of its tensor."""
 
 # What the examples send back is added up in two orders: in units of the last digit, and in half precision a tenth.
 _ROUNDING, _LARGEST_ROUNDING = 1e3, 0.1
@@ -67,6 +67,7 @@ class SharedResult:
         self._parent = parent
         self._values: Tensor | None = None
         self._sent: Tensor | None = None
+        self._is_readable = True
         self.routes: set[Route] = set()
 
     @property
@@ -81,13 +82,19 @@ class SharedResult:
     def take_in(self, made_of_it: Tensor, grad: Tensor) -> None:
         """Each example's gradient, [B, *shape], of something that was made of the values."""
         assert self._values is not None
-        (sent,) = torch.autograd.grad(
-            made_of_it, self._values, grad, retain_graph=True, is_grads_batched=True
-        )
+        try:
+            (sent,) = torch.autograd.grad(
+                made_of_it, self._values, grad, retain_graph=True, is_grads_batched=True
+            )
+        except (
+            RuntimeError
+        ):  # a backward pass that is not one for several at once, or has a hook that is not
+            self._is_readable = False
+            return
         self._sent = sent if self._sent is None else self._sent + sent
 
     def gradients(self, total: Tensor) -> dict[str, PerExampleGradient] | None:
-        """By local name; None if what the examples have sent is not all of the `total` that the values have got.
+        """By local name; None if what could be read of the examples is not all of the `total` that the values got.
 
         Of a batch of one example it is all. The parent takes in its part.
         """
@@ -96,7 +103,7 @@ class SharedResult:
         sent = total.unsqueeze(0) if self._sent is None else self._sent
         rounding = min(_ROUNDING * torch.finfo(sent.dtype).eps, _LARGEST_ROUNDING)
         missing = (sent.sum(0) - total).abs()
-        if not bool((missing <= rounding * sent.abs().sum(0).max()).all()):
+        if not self._is_readable or not bool((missing <= rounding * sent.abs().sum(0).max()).all()):
             return None
         if self._parent is not None:
             self._parent.take_in(self._values, sent)
@@ -107,6 +114,20 @@ class SharedResult:
     def forget(self) -> None:
         """The values have a hook that has this: together they would stay."""
         self._values = self._sent = self._parent = self._per_example = None
+
+
+@dataclass
+class _Followed:
+    """A tensor on its way, and which result it was made of by which route."""
+
+    tensor: Tensor
+    result: SharedResult
+    route: Route
+    uses: int = 0
+
+    def next_by(self, func: Callable[..., Any]) -> Route:
+        self.uses += 1
+        return (*self.route, (self.uses, func.__name__))
 
 
 class SharedValues(TorchFunctionMode):
@@ -129,20 +150,20 @@ class SharedValues(TorchFunctionMode):
         self._size, self._counting = size, counting
         self._tables, self._read = tables, read
         self._results: list[SharedResult] = []
-        self._followed: dict[int, tuple[Tensor, SharedResult, int]] = {}
+        self._followed: dict[int, _Followed] = {}
         self._read_from: dict[int, Tensor] = {}
-        self._spread: dict[int, Tensor] = {}
+        self._spread: dict[tuple[int, int], Tensor] = {}
 
     def watch(self, values: Tensor, result: SharedResult) -> None:
         result.holds(values)
         self._results.append(result)
-        self._followed[id(values)] = values, result, 0
+        self._followed[id(values)] = _Followed(values, result, ())
 
     def result_of(self, value: Tensor | None) -> SharedResult | None:
         """The watched result that this was made of alone."""
         value = self._read_from.get(id(value), value)
         followed = self._followed.get(id(value))
-        return None if followed is None else followed[1]
+        return None if followed is None else followed.result
 
     def forget(self) -> None:
         for result in self._results:
@@ -183,18 +204,34 @@ class SharedValues(TorchFunctionMode):
         if len(followed) != 1:
             return func(*args, **kwargs)
         (shared,) = followed
+        if self._size == 1:  # all that it gets is the one example's
+            return self._made_of(shared, func, args, kwargs)
         others = [value for value in given if isinstance(value, Tensor) and value is not shared]
         if func is Tensor.repeat and self._is_for_each(shared, _sizes(args)):
-            return self._spread_of(shared, func).flatten(0, 1)
+            return self._spread_of(shared, func).flatten(0, 1).contiguous()
         each = self._for_each(func, shared, args, others)
         if each is not None:
             args = tuple(each if value is shared else value for value in args)
             kwargs = {name: each if v is shared else v for name, v in kwargs.items()}
             return func(*args, **kwargs)
+        return self._made_of(shared, func, args, kwargs)
+
+    def _made_of(
+        self,
+        shared: Tensor,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """What the function makes of it, followed on if nothing else in it has a gradient."""
         output = func(*args, **kwargs)
-        if isinstance(output, Tensor) and not any(other.requires_grad for other in others):
-            _, result, steps = self._followed[id(shared)]
-            self._followed[id(output)] = output, result, steps + 1
+        others = (value for value in (*args, *kwargs.values()) if value is not shared)
+        if isinstance(output, Tensor) and not any(
+            other.requires_grad for other in others if isinstance(other, Tensor)
+        ):
+            source = self._followed[id(shared)]
+            route = source.next_by(func)
+            self._followed[id(output)] = _Followed(output, source.result, route)
         return output
 
     def _is_for_each(self, shared: Tensor, sizes: Sequence[int]) -> bool:
@@ -223,12 +260,12 @@ class SharedValues(TorchFunctionMode):
 
     def _spread_of(self, shared: Tensor, func: Callable[..., Any]) -> Tensor:
         """[B, *shape]; the same tensor each time, so that what comes back adds up."""
-        _, result, steps = self._followed[id(shared)]
-        result.routes.add((steps, func.__name__))
-        if id(shared) not in self._spread:
-            spread = _Spread.apply(shared, self._size, result, self._counting)  # type: ignore[no-untyped-call]
-            self._spread[id(shared)] = spread
-        return self._spread[id(shared)]
+        source = self._followed[id(shared)]
+        source.result.routes.add(source.next_by(func))
+        key = id(shared), shared._version  # it may be written into between two uses
+        if key not in self._spread:
+            self._spread[key] = _Spread.apply(shared, self._size, source.result, self._counting)  # type: ignore[no-untyped-call]
+        return self._spread[key]
 
 
 def _sizes(args: tuple[Any, ...]) -> Sequence[int]:
@@ -244,7 +281,10 @@ class _Spread(torch.autograd.Function):
         ctx: Any, shared: Tensor, size: int, result: SharedResult, counting: Counting
     ) -> Tensor:
         ctx.shared, ctx.result, ctx.counting = shared, result, counting
-        return shared.expand(size, *shared.shape)
+        shape = size, *shared.shape
+        # No view, as autograd sees it: the model may write into what was spread.
+        apart: Tensor = torch.ops.aten._unsafe_view(shared.expand(shape), shape)
+        return apart
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:

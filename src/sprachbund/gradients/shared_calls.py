@@ -20,19 +20,26 @@ _LARGEST_READ = 4096
 
 
 def result_of_call(
-    site: Site, input: Tensor, kwargs: dict[str, Any], size: int, parent: SharedResult | None
+    site: Site,
+    input: Tensor,
+    kwargs: dict[str, Any],
+    size: int,
+    parent: SharedResult | None,
+    *,
+    is_certain: bool,
 ) -> SharedResult | None:
     """The result of a call as one for all examples, should it prove to be: of a lookup, or of what may be shared.
 
-    `parent` is what the input was made of; where nothing that went into it is attributed, its single row tells. A batch
-    of one example needs no such reading.
+    `parent` is what the input was made of; where nothing that went into it is attributed, its single row tells.
+    `is_certain`: so were all calls of this module before.
     """
     is_one = parent is not None or input.shape[:1] == (1,)
     may_be = isinstance(site.rule, EmbeddingRule) or (is_one and isinstance(site.rule, _FOLLOWED))
-    if size == 1 or not may_be:
+    if not may_be:
         return None
-    call = Call(site.module, tuple(site.names), (), kwargs, size, len(input))
-    return SharedResult(partial(site.rule.per_example_of_shared, call, input.detach()), parent)
+    call = Call(site.module, tuple(site.names), (), kwargs, size, size)
+    per_example = partial(site.rule.per_example_of_shared, call, input.detach())
+    return SharedResult(per_example, parent, is_certain=is_certain)
 
 
 def result_of_reading(table: Tensor) -> SharedResult:
