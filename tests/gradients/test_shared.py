@@ -230,3 +230,130 @@ def test_what_has_an_axis_less_than_the_examples_is_shared():
     found, expected, slow = influence_of(model, train, train)
     assert slow == ()
     assert oracle.relative_error(found, expected) < 1e-10
+
+
+class Toy(nn.Module):
+    """Pooled vectors of tokens, to which `logits` adds what examples share."""
+
+    def __init__(self, logits):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(builders.VOCABULARY, WIDTH)
+        self.places = nn.Embedding(64, WIDTH)
+        self.prompt = nn.Embedding(3, WIDTH)
+        self.distances = nn.Embedding(64, 1)
+        self.linear, self.norm = nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH)
+        self.head = nn.Linear(WIDTH, builders.LABELS)
+        self.register_buffer("gates", torch.randn(HEADS, 1, 1))
+        self.logits = logits
+
+    def vectors(self, input_ids):
+        return torch.tanh(self.embedding(input_ids))
+
+    def pooled(self, vectors, mask):
+        return (torch.tanh(vectors) * (mask[:, :, None] / mask.sum(1)[:, None, None])).sum(1)
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        logits = self.head(torch.tanh(self.logits(self, input_ids, attention_mask)))
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def places_through_a_linear_map(toy, ids, mask):
+    rows = toy.linear(toy.norm(toy.places(torch.arange(ids.shape[1]))))
+    return toy.pooled(toy.vectors(ids) + rows, mask)
+
+
+def one_map_for_tokens_and_places(toy, ids, mask):
+    rows = toy.linear(toy.places(torch.arange(ids.shape[1])))
+    return toy.pooled(toy.linear(toy.vectors(ids)) + rows, mask)
+
+
+def a_row(toy, ids, mask):
+    return toy.pooled(toy.vectors(ids), mask) + toy.linear(toy.prompt.weight[1])
+
+
+def a_prompt_that_is_written_into(toy, ids, mask):
+    prompt = toy.prompt.weight[None].repeat(len(ids), 1, 1)
+    prompt += toy.vectors(ids)[:, :1]
+    return toy.pooled(toy.vectors(ids), mask) + prompt.tanh().mean(1)
+
+
+def rows_written_into_between_two_uses(toy, ids, mask):
+    rows = toy.places(torch.arange(ids.shape[1]))[None].clone()
+    vectors = toy.vectors(ids) + rows
+    rows *= 2.0
+    return toy.pooled(vectors + rows, mask)
+
+
+class Opaque(torch.autograd.Function):
+    """Its backward pass asks for a number, which there is not of several gradients at once."""
+
+    @staticmethod
+    def forward(_ctx, values):
+        return values * 2.0
+
+    @staticmethod
+    def backward(_ctx, grad):
+        return grad * (2.0 if float(grad.sum()) < 1e9 else 0.0)
+
+
+def through_a_function_that_is_not_vectorised(toy, ids, mask):
+    rows = Opaque.apply(toy.places(torch.arange(ids.shape[1])))
+    return toy.pooled(toy.vectors(ids) + rows, mask)
+
+
+SIZES = [
+    (3, 4, 4),
+    (4, 2, 3),
+    (1, 3, 4),
+]  # of batches whose texts have as many tokens as they have examples, or one
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize(
+    "logits",
+    [
+        places_through_a_linear_map,
+        one_map_for_tokens_and_places,
+        a_row,
+        a_prompt_that_is_written_into,
+        rows_written_into_between_two_uses,
+        through_a_function_that_is_not_vectorised,
+    ],
+    ids=lambda logits: logits.__name__,
+)
+def test_shared_rows_are_exact_whatever_the_batch_is_as_long_as(logits, sizes):
+    model = Toy(logits).double()
+    train = [
+        builders.collate(of_length(tokens, size, seed=size))
+        for size, tokens in zip(sizes, (7, *sizes[1:]), strict=True)
+    ]
+    test = builders.batches(builders.examples(5, seed=2), 3)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    found, expected, _ = influence_of(model, train, test)
+    assert oracle.relative_error(found, expected) < 1e-10
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+
+
+def test_two_uses_at_one_depth_are_told_apart():
+    """One meets the examples, one the heads, which are as many in a later batch."""
+
+    def logits(toy, ids, mask):
+        places = torch.arange(ids.shape[1])
+        bias = toy.distances(places[None] - places[:, None] + 32)[None, :, :, 0]
+        vectors = toy.vectors(ids)
+        near = (torch.tanh(toy.linear(vectors) @ vectors.mT) + bias).softmax(2) @ vectors
+        by_head = torch.tanh(near @ vectors.mT)[:, None].expand(-1, HEADS, -1, -1)
+        gated = by_head.contiguous() + (bias + toy.gates)
+        return toy.pooled((gated.softmax(3) @ vectors[:, None]).prod(1), mask)
+
+    model = Toy(logits).double()
+    test = [builders.collate(of_length(6, 3, seed=5))]
+    train = [builders.collate(of_length(6, 3, seed=1)), builders.collate(of_length(5, 3, seed=2))]
+    found, expected, slow = influence_of(model, train, test)
+    assert slow == ()
+    assert oracle.relative_error(found, expected) < 1e-10
+    as_many_as_heads = [train[0], builders.collate(of_length(5, HEADS, seed=2))]
+    with pytest.raises(GradientError, match=r"gradients of distances\.weight do not add up"):
+        pairwise_influence(model, as_many_as_heads, test)
