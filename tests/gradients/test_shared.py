@@ -336,6 +336,38 @@ def test_shared_rows_are_exact_whatever_the_batch_is_as_long_as(logits, sizes):
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
 
 
+def test_a_batch_of_one_example_where_only_what_is_shared_has_a_gradient():
+    """Then all that is made of it is followed, to the end."""
+
+    def logits(toy, ids, mask):
+        vectors = torch.tanh(
+            toy.embedding(ids) + toy.linear(toy.places.weight[None, : ids.shape[1]])
+        )
+        return toy.pooled(toy.linear(vectors) * vectors, mask)
+
+    model = Toy(logits).double()
+    model.embedding.weight.requires_grad_(False)
+    train = [
+        builders.collate(of_length(tokens, size, seed=size)) for tokens, size in ((7, 3), (5, 1))
+    ]
+    found, expected, slow = influence_of(model, train, train)
+    assert slow == ()
+    assert oracle.relative_error(found, expected) < 1e-10
+
+
+def test_a_table_is_read_once_by_what_writes_in_place():
+    def logits(toy, ids, mask):
+        vectors = F.pad(toy.vectors(ids), (0, 0, 0, 64 - ids.shape[1]))
+        vectors += toy.places.weight
+        return toy.pooled(vectors[:, : ids.shape[1]], mask)
+
+    model = Toy(logits).double()
+    train = builders.batches(builders.examples(5, seed=1), 3)
+    found, expected, slow = influence_of(model, train, train)
+    assert slow == ()
+    assert oracle.relative_error(found, expected) < 1e-10
+
+
 def test_two_uses_at_one_depth_are_told_apart():
     """One meets the examples, one the heads, which are as many in a later batch."""
 

@@ -273,14 +273,11 @@ class GradientEngine:
         prove_batch_independence(self._model, self._loss, lengths_of(first))
         if self._default_loss:
             prove_own_loss(self._model, self._loss, orders[0])
-        wrong = self._disagreeing(orders, proven) | self._capture.misshapen
-        if wrong:
+        # What is left to autograd may have been what others were read by: until nothing is wrong.
+        while wrong := self._disagreeing(orders, proven) | self._capture.misshapen:
             self._by_autograd |= wrong
             self._capture.__exit__(None, None, None)
             self._install()
-            still = self._disagreeing(orders, proven) | self._capture.misshapen
-            if still:
-                raise GradientError(_unprovable(still))
         if self._by_autograd:
             warnings.warn(_slow_path(self.parameters_by_autograd), SprachbundWarning, stacklevel=3)
         self._proven |= self._by_autograd

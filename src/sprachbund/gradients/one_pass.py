@@ -116,8 +116,9 @@ class Pass:
     def add_shared(self, site: Site, shared: SharedResult, total: Tensor) -> None:
         """What the examples have sent back for what they share, if that is all of its gradient."""
         routes = shared.routes
+        is_alone = self.batch_size == 1
         with torch.no_grad(), self.counting.switched(False):
-            gradients = shared.gradients(total)
+            gradients = shared.gradients_of_one(total) if is_alone else shared.gradients(total)
         if gradients is None:
             self.not_per_example.update(site.names.values())
             return
@@ -125,7 +126,7 @@ class Pass:
         known = self.readings.routes[site.module]
         self.is_irregular |= not routes <= known
         known |= routes
-        if self.batch_size > 1:
+        if not is_alone:
             self.kinds[site.module].append(_SHARED)
         for local_name, name in site.names.items():
             self.add(name, gradients[local_name])

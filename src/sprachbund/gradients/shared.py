@@ -25,6 +25,9 @@ _BROADCASTING = {
     F.scaled_dot_product_attention,
 }
 
+# What a model asks about a table without reading it, and properties, which may be either.
+_ABOUT = {"__get__", "size", "dim", "numel", "stride", "is_floating_point", "get_device", "__len__"}
+
 Route = tuple[tuple[int, str], ...]
 """How something shared came to the examples: operation by operation, which it was and the how manieth of its tensor."""
 
@@ -96,17 +99,25 @@ class SharedResult:
     def gradients(self, total: Tensor) -> dict[str, PerExampleGradient] | None:
         """By local name; None if what could be read of the examples is not all of the `total` that the values got.
 
-        Of a batch of one example it is all. The parent takes in its part.
+        The parent takes in its part.
         """
         assert self._values is not None
-        assert self._per_example is not None
-        sent = total.unsqueeze(0) if self._sent is None else self._sent
-        rounding = min(_ROUNDING * torch.finfo(sent.dtype).eps, _LARGEST_ROUNDING)
-        missing = (sent.sum(0) - total).abs()
-        if not self._is_readable or not bool((missing <= rounding * sent.abs().sum(0).max()).all()):
+        assert self._sent is not None
+        rounding = min(_ROUNDING * torch.finfo(total.dtype).eps, _LARGEST_ROUNDING)
+        missing = (self._sent.sum(0) - total).abs()
+        largest = self._sent.abs().sum(0).max()
+        if not self._is_readable or not bool((missing <= rounding * largest).all()):
             return None
         if self._parent is not None:
-            self._parent.take_in(self._values, sent)
+            self._parent.take_in(self._values, self._sent)
+        return self._handed_over(self._sent)
+
+    def gradients_of_one(self, total: Tensor) -> dict[str, PerExampleGradient]:
+        """By local name, in a batch of one example: whatever came is its."""
+        return self._handed_over(total.unsqueeze(0))
+
+    def _handed_over(self, sent: Tensor) -> dict[str, PerExampleGradient]:
+        assert self._per_example is not None
         found = self._per_example(sent)
         self.forget()
         return found
@@ -187,10 +198,11 @@ class SharedValues(TorchFunctionMode):
         table = next((value for value in args if id(value) in self._tables), None)
         if table is None or func in (F.embedding, Tensor.detach) or not torch.is_grad_enabled():
             return self._follow(func, args, kwargs)
+        if func.__name__ in _ABOUT:
+            about = func(*args, **kwargs)
+            if not isinstance(about, Tensor) or not about.is_floating_point():
+                return about
         if id(table) not in self._read_from:
-            output = func(*args, **kwargs)
-            if not isinstance(output, Tensor) or not output.is_floating_point():
-                return output  # its shape, its type
             self._read_from[id(table)] = self._read(table)
         values = self._read_from[id(table)]
         args = tuple(values if value is table else value for value in args)
@@ -201,20 +213,21 @@ class SharedValues(TorchFunctionMode):
     ) -> Any:
         given = [*args, *kwargs.values()]
         followed = [value for value in given if id(value) in self._followed]
-        if len(followed) != 1:
+        if not followed:
             return func(*args, **kwargs)
-        (shared,) = followed
-        if self._size == 1:  # all that it gets is the one example's
-            return self._made_of(shared, func, args, kwargs)
-        others = [value for value in given if isinstance(value, Tensor) and value is not shared]
-        if func is Tensor.repeat and self._is_for_each(shared, _sizes(args)):
-            return self._spread_of(shared, func).flatten(0, 1).contiguous()
-        each = self._for_each(func, shared, args, others)
-        if each is not None:
-            args = tuple(each if value is shared else value for value in args)
-            kwargs = {name: each if v is shared else v for name, v in kwargs.items()}
+        if self._size > 1:  # else all that it gets is the one example's
+            for shared in followed:
+                each = self._for_each(func, shared, args, given)
+                if each is None:
+                    continue
+                if func is Tensor.repeat:
+                    return each.contiguous()
+                args = tuple(each if value is shared else value for value in args)
+                kwargs = {name: each if v is shared else v for name, v in kwargs.items()}
+                return func(*args, **kwargs)
+        if len(followed) > 1:
             return func(*args, **kwargs)
-        return self._made_of(shared, func, args, kwargs)
+        return self._made_of(followed[0], func, args, kwargs)
 
     def _made_of(
         self,
@@ -234,25 +247,23 @@ class SharedValues(TorchFunctionMode):
             self._followed[id(output)] = _Followed(output, source.result, route)
         return output
 
-    def _is_for_each(self, shared: Tensor, sizes: Sequence[int]) -> bool:
-        """Whether repeating it so often gives one to each example."""
-        return len(sizes) == shared.dim() and sizes[0] == self._size and {*sizes[1:]} <= {1}
-
     def _for_each(
         self,
         func: Callable[..., Any],
         shared: Tensor,
         args: tuple[Any, ...],
-        others: Sequence[Tensor],
+        given: Sequence[Any],
     ) -> Tensor | None:
-        """What takes its place, with one for each example, where this function would broadcast it to them."""
+        """What takes its place, with one for each example, where this function would give it to each."""
         is_one = shared.shape[:1] == (1,)
-        if func is Tensor.expand:
+        if func in (Tensor.expand, Tensor.repeat):
             sizes = _sizes(args)
-            meets = is_one and len(sizes) == shared.dim() and sizes[0] == self._size
+            meets = len(sizes) == shared.dim() and sizes[0] == self._size
+            meets &= is_one if func is Tensor.expand else {*sizes[1:]} <= {1}
             return self._spread_of(shared, func).flatten(0, 1) if meets else None
         if func not in _BROADCASTING:
             return None
+        others = (value for value in given if isinstance(value, Tensor) and value is not shared)
         axes = {other.dim() for other in others if other.shape[:1] == (self._size,)}
         if is_one and shared.dim() in axes:
             return self._spread_of(shared, func).flatten(0, 1)
