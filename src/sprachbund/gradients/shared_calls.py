@@ -33,7 +33,7 @@ def result_of_call(
     `parent` is what the input was made of; where nothing that went into it is attributed, its single row tells.
     `is_certain`: so were all calls of this module before.
     """
-    is_one = parent is not None or input.shape[:1] == (1,)
+    is_one = parent is not None or (size > 1 and input.shape[:1] == (1,))
     may_be = isinstance(site.rule, EmbeddingRule) or (is_one and isinstance(site.rule, _FOLLOWED))
     if not may_be:
         return None
