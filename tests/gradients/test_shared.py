@@ -69,6 +69,9 @@ class Biased(nn.Module):
         query = self.query(keys).view(size, tokens, HEADS, WIDTH).transpose(1, 2)
         scores = query @ keys[:, None].transpose(2, 3)
         scores = self.give(scores, self.biases(tokens), keys)
+        return self.classified(scores, keys, attention_mask, labels)
+
+    def classified(self, scores, keys, attention_mask, labels):
         scores = scores + (1.0 - attention_mask.to(scores))[:, None, None] * -1e9
         read = (scores.softmax(3) @ keys[:, None]).transpose(1, 2).flatten(2)
         weight = attention_mask[:, :, None] / attention_mask.sum(1)[:, None, None]
@@ -188,12 +191,7 @@ class Related(Biased):
         distances = self.query(vectors).view(-1, HEADS, WIDTH).transpose(0, 1).repeat(size, 1, 1)
         query = self.query(keys).view(size, tokens, HEADS, WIDTH).transpose(1, 2).flatten(0, 1)
         scores = (query @ distances.transpose(1, 2)).view(size, HEADS, tokens, -1)
-        scores = scores + (1.0 - attention_mask.to(scores))[:, None, None] * -1e9
-        read = (scores.softmax(3) @ keys[:, None]).transpose(1, 2).flatten(2)
-        weight = attention_mask[:, :, None] / attention_mask.sum(1)[:, None, None]
-        logits = self.head((read * weight).sum(1))
-        loss = None if labels is None else F.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return self.classified(scores, keys, attention_mask, labels)
 
 
 @pytest.mark.parametrize("leading", [True, False])
