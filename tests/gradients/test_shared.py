@@ -15,6 +15,7 @@ import oracle
 from sprachbund.errors import GradientError, SprachbundWarning
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.pairwise import pairwise_influence
+from sprachbund.gradients.shared import SharedResult
 
 HEADS, WIDTH = 4, 8
 
@@ -387,3 +388,21 @@ def test_two_uses_at_one_depth_are_told_apart():
     as_many_as_heads = [train[0], builders.collate(of_length(5, HEADS, seed=2))]
     with pytest.raises(GradientError, match=r"gradients of distances\.weight do not add up"):
         pairwise_influence(model, as_many_as_heads, test)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_half_of_a_gradient_is_not_taken_for_all_of_it_in_any_precision(dtype):
+    rows = torch.randn(3, 2, dtype=dtype).requires_grad_().clone()
+    grad = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+    def gradients(total: Tensor) -> dict | None:
+        result = SharedResult(lambda sent: {"weight": sent})
+        result.holds(rows)
+        result.take_in(rows * 2, grad)
+        return result.gradients(total)
+
+    total = 2 * grad.double().sum(0).to(dtype)
+    found = gradients(total)
+    assert found is not None
+    torch.testing.assert_close(found["weight"], 2 * grad)
+    assert gradients(2 * total) is None

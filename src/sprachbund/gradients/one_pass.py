@@ -98,7 +98,8 @@ class Pass:
                 self.not_per_example.update(site.names.values())
 
         for name in site.names.values():
-            self.expected[name] += 1  # never arrives: nothing is handed over before the end
+            # It comes only if it is read by example: else nothing is handed over before the end.
+            self.expected[name] += 1
         output = tree_map_only(Tensor, watchable, output)
         self.hooks += [
             leaf.register_hook(note) for leaf in tree_leaves(output) if is_differentiable(leaf)
