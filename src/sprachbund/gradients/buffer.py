@@ -1,27 +1,48 @@
 """One piece of memory for what is written out and read at once, again and again."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-# About half of the last-level cache of a current CPU; fewer numbers make the matrix products too small.
-_NUMBERS = 4_000_000
+from sprachbund.gradients.allocator import mapped_apart
+from sprachbund.gradients.per_example import OuterGradient
+
+# 32 MiB of float32: 32 examples of 256 x 1024, a small model's largest matrix. Half of it makes the products of 512
+# columns and more 3 to 6 percent slower (docs/performance.md).
+_NUMBERS = 2**23
+_STRIP = 64
+"""Matrix products go by strips of rows: what is left over costs nearly as much as a whole strip."""
 
 
 class Buffer:
-    """Scratch memory. A view is valid until the next one is asked for."""
+    """Scratch memory: fresh memory for every batch would cost as much as the product that fills it."""
 
     def __init__(self) -> None:
         self._memory = torch.empty(0)
 
-    @staticmethod
-    def rows_at_once(numbers_per_row: int) -> int:
-        """How many rows of so many numbers to write out at a time."""
-        return max(1, _NUMBERS // numbers_per_row)
+    def written_out(self, gradient: OuterGradient) -> Iterator[tuple[Tensor, slice]]:
+        """Blocks of rows [B, R, I], each valid until the next, and which of a gradient's O*I entries they are."""
+        (rows, columns), size = gradient.shape, gradient.batch_size
+        step = _rows_at_once(rows, size * columns)
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            out = self._view((size, stop - start, columns), gradient.left_BTO)
+            yield gradient.rows(start, stop, out), slice(start * columns, stop * columns)
 
-    def view(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    def _view(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """An uninitialised tensor of this shape, of the type and on the device of `like`."""
         numbers = torch.Size(shape).numel()
         memory = self._memory
         if memory.numel() < numbers or (memory.dtype, memory.device) != (like.dtype, like.device):
-            self._memory = memory = like.new_empty(numbers)
+            with mapped_apart():  # it outlives the passes, whose memory it would else lie amid
+                self._memory = memory = like.new_empty(max(numbers, _NUMBERS))
         return memory[:numbers].view(shape)
+
+
+def _rows_at_once(rows: int, numbers_per_row: int) -> int:
+    """How many of the rows to write out at a time: all, or whole strips as far as there is room for one."""
+    room = max(1, _NUMBERS // numbers_per_row)
+    if room >= rows or room < _STRIP:
+        return room
+    return room - room % _STRIP

@@ -29,12 +29,13 @@ from sprachbund.gradients.parameters import (
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.proof import (
     Comparison,
+    LossesAlone,
     compare_losses,
     few_of,
-    lengths_of,
+    few_positions,
+    positions_by_length,
     precision_of,
     prove_batch_independence,
-    prove_losses,
     prove_own_loss,
     random_weights,
     unrounded,
@@ -156,7 +157,8 @@ class GradientEngine:
             return torch.zeros(0, device=self.device, dtype=self.dtype)
         batch = {name: value.to(self.device) for name, value in batch.items()}
         padding_BT = padding_of(batch)
-        is_new = self._prove_what_is_new(batch, is_padded=padding_BT is not None)
+        alone = LossesAlone(self._model, self._loss, batch)
+        is_new = self._prove_what_is_new(alone, is_padded=padding_BT is not None)
         proven_here = self._proven_on(batch)
         proven, reached = self._proven | proven_here, set[str]()
         leaking_B = torch.zeros(size, dtype=torch.bool, device=self.device)
@@ -172,9 +174,11 @@ class GradientEngine:
         losses = self._pass(batch, note)
         if is_new and self._is_fine:
             # A loss that depends on the whole batch may not show with the proof's few.
-            leaking_B[self._some_of(size)] = True
+            leaking_B[alone.known] = True
+            if not self._default_loss:
+                leaking_B[_evenly(size, _EXAMPLES_OF_OWN_LOSS)] = True
         suspects = leaking_B.nonzero().flatten().tolist()
-        prove_losses(self._model, self._loss, batch, losses, suspects)
+        alone.compare(losses[suspects], suspects, size)
         is_irregular = self._capture.is_irregular and size > 1
         if reached or is_irregular or self._capture.misshapen or self._capture.touched:
             # An expert or adapter that earlier batches never reached, or one that got a selection of the tokens,
@@ -185,11 +189,6 @@ class GradientEngine:
             self._prove_again([batch if is_enough else few_of(batch)], proven_here)
             proven_here |= reached
         return losses
-
-    def _some_of(self, size: int) -> Tensor:
-        """Positions of the examples whose loss in a whole batch is compared: of a loss of the user's more than two."""
-        count = min(size, 2 if self._default_loss else _EXAMPLES_OF_OWN_LOSS)
-        return torch.linspace(0, size - 1, count).round().long()
 
     @property
     def _is_fine(self) -> bool:
@@ -243,19 +242,20 @@ class GradientEngine:
         check_losses(losses, batch_size(batch))
         return losses
 
-    def _prove_what_is_new(self, batch: Batch, *, is_padded: bool) -> bool:
+    def _prove_what_is_new(self, alone: LossesAlone, *, is_padded: bool) -> bool:
         """Prove on the first batch, and once more on the first with several examples and the first with padding.
 
         Returns: whether this batch is one of these.
         """
+        batch = alone.batch
         is_several = batch_size(batch) > 1
         if not self._is_proven:
-            self._prove(batch)
+            self._prove(alone)
             self._is_proven = True
         elif (is_several and not self._is_proven_on_several) or (
             is_padded and not self._is_proven_on_padding
         ):
-            prove_batch_independence(self._model, self._loss, lengths_of(batch))
+            prove_batch_independence(alone, positions_by_length(batch))
             self._prove_again(_orders_of_few(batch), self._proven_on(batch))
         else:
             return False
@@ -267,12 +267,13 @@ class GradientEngine:
         """Where to note what this batch proves."""
         return self._proven if batch_size(batch) > 1 else self._proven_alone
 
-    def _prove(self, first: Batch) -> None:
+    def _prove(self, alone: LossesAlone) -> None:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
+        first = alone.batch
         orders, proven = _orders_of_few(first), self._proven_on(first)
-        prove_batch_independence(self._model, self._loss, lengths_of(first))
+        prove_batch_independence(alone, positions_by_length(first))
         if self._default_loss:
-            prove_own_loss(self._model, self._loss, orders[0])
+            prove_own_loss(alone, few_positions(first)[0])
         # What is left to autograd may have been what others were read by: until nothing is wrong.
         while wrong := self._disagreeing(orders, proven) | self._capture.misshapen:
             self._by_autograd |= wrong
@@ -306,6 +307,11 @@ class GradientEngine:
         proven |= comparison.found - comparison.wrong
         self._unnoticed = max(self._unnoticed, comparison.unnoticed)
         return comparison.wrong
+
+
+def _evenly(size: int, count: int) -> Tensor:
+    """Positions of so many examples of a batch, from the first to the last."""
+    return torch.linspace(0, size - 1, min(size, count)).round().long()
 
 
 def _orders_of_few(batch: Batch) -> list[Batch]:

@@ -16,6 +16,9 @@ from sprachbund.gradients.per_example import (
 )
 from sprachbund.gradients.products import add_product, padded_columns
 
+# Of rows up to so wide the buffer holds 128 for 32 examples.
+_WIDEST = 2048
+
 
 class FactorBank(ParameterBank):
     """A matrix's gradients as token factors, contracted through Gram matrices over tokens."""
@@ -50,8 +53,7 @@ class WrittenOutBank(ParameterBank):
 
     M is rounded up to whole vectors; the columns beyond `size` stay zero.
 
-    The training gradients are written out block by block of rows into one buffer, used again and again: fresh memory
-    for every batch would cost as much as the product that fills it.
+    The training gradients are written out block by block of rows into one buffer, used again and again.
     """
 
     def __init__(self, size: int, dtype: torch.dtype, buffer: Buffer) -> None:
@@ -65,7 +67,7 @@ class WrittenOutBank(ParameterBank):
         squared_norm_B = torch.zeros(
             gradient.batch_size, dtype=torch.float64, device=matrix_KM.device
         )
-        for block_BRI, span in self._blocks(gradient):
+        for block_BRI, span in self._buffer.written_out(_wide(gradient)):
             placement.add_columns(matrix_KM[span], block_BRI.flatten(1))
             squared_norm_B += sum_of_squares(block_BRI)
         return squared_norm_B
@@ -75,22 +77,11 @@ class WrittenOutBank(ParameterBank):
         matrix_KM = self._matrix(gradient)
         scores_BM = gradient.left_BTO.new_zeros(gradient.batch_size, matrix_KM.shape[1])
         squared_norm_B = scores_BM.new_zeros(gradient.batch_size, dtype=torch.float64)
-        for block_BRI, span in self._blocks(gradient):
+        for block_BRI, span in self._buffer.written_out(_wide(gradient)):
             flat_BK = block_BRI.flatten(1)
             add_product(scores_BM, flat_BK, matrix_KM[span].to(flat_BK.dtype))
             squared_norm_B += sum_of_squares(block_BRI)
         return scores_BM[:, : self.size].T, squared_norm_B
-
-    def _blocks(self, gradient: OuterGradient) -> Iterator[tuple[Tensor, slice]]:
-        """Rows of the gradients, the longer axis cut into rows, and where in the matrix they belong."""
-        gradient = gradient.longer_first
-        rows, columns = gradient.shape
-        step = self._buffer.rows_at_once(gradient.batch_size * columns)
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            shape = gradient.batch_size, stop - start, columns
-            out = self._buffer.view(shape, gradient.left_BTO)
-            yield gradient.rows(start, stop, out), slice(start * columns, stop * columns)
 
     def _matrix(self, gradient: OuterGradient) -> Tensor:
         if self._matrix_KM is None:
@@ -103,6 +94,15 @@ class WrittenOutBank(ParameterBank):
     def _kept(self) -> Iterator[Tensor]:
         if self._matrix_KM is not None:
             yield self._matrix_KM
+
+
+def _wide(gradient: OuterGradient) -> OuterGradient:
+    """The gradient or its transpose, which a product writes faster in few wide rows, if enough of them fit at once.
+
+    256 rows of 1024 numbers take 0.89 to 0.91 of the time of 1024 rows of 256; 40 rows of 3072 took 1.29.
+    """
+    longer_first = gradient.longer_first
+    return longer_first.transposed if longer_first.shape[0] <= _WIDEST else longer_first
 
 
 class DenseBank(ParameterBank):

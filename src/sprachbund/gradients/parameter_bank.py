@@ -9,6 +9,9 @@ from torch import Tensor
 
 from sprachbund.gradients.per_example import PerExampleGradient, SparseRows
 
+_TRANSPOSED_AT_ONCE = 2**14
+"""Of 32 examples this stays in a core's cache: two thirds of the time of a whole block, and none of its memory."""
+
 
 @dataclass(frozen=True)
 class Each:
@@ -21,7 +24,13 @@ class Each:
 
     def add_columns(self, target_KM: Tensor, values_BK: Tensor) -> None:
         # Transposed apart: copying straight into strided columns is several times slower.
-        target_KM[:, self.start : self.start + len(values_BK)] = values_BK.T.contiguous()
+        columns_KB = target_KM[:, self.start : self.start + len(values_BK)]
+        for values_BP, target_PB in zip(
+            torch.split(values_BK, _TRANSPOSED_AT_ONCE, dim=1),
+            torch.split(columns_KB, _TRANSPOSED_AT_ONCE),
+            strict=True,
+        ):
+            target_PB.copy_(values_BP.T.contiguous())
 
     def place(self, entries: SparseRows) -> SparseRows:
         return SparseRows(entries.row, entries.example + self.start, entries.values_ED)

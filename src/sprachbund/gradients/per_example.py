@@ -74,7 +74,12 @@ class OuterGradient:
     def longer_first(self) -> "OuterGradient":
         """The same gradient, transposed if it has more columns than rows."""
         rows, columns = self.shape
-        return self if rows >= columns else OuterGradient(self.right_BTI, self.left_BTO)
+        return self if rows >= columns else self.transposed
+
+    @property
+    def transposed(self) -> "OuterGradient":
+        """The same gradient, its rows as columns."""
+        return OuterGradient(self.right_BTI, self.left_BTO)
 
     def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:
         """Subtract, in place, the sum over examples of weight times gradient from `total` [O, I]."""

@@ -1,6 +1,6 @@
 """The engine's proof on a real batch: gradients against autograd, losses against the same example alone."""
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 
 import torch
@@ -50,45 +50,49 @@ def random_weights(size: int, device: torch.device) -> Tensor:
 
 
 def few_of(batch: Batch, *, last_first: bool = False) -> dict[str, Tensor]:
-    """The longest and the shortest example of the batch, so that one is padded if any is; its only one twice.
+    """The `few_positions` of the batch.
 
     `last_first`: in the other order. A model that sorts its batch, by length or by language, leaves one of the two as
     it is: only the other shows whether it gives each example its own gradient.
 
-    The longest first: rows by position that examples share (UMT5's biases), read as if they were the examples', would
-    else go to the right ones where only their last tokens matter.
+    The longest comes first: rows by position that examples share (UMT5's biases), read as if they were the examples',
+    would else go to the right ones where only their last tokens matter.
     What is wrong with a rule is wrong with two examples, too; but alone no gradient can be given to the wrong example,
     and what is symmetric in two copies goes unseen: proven so, it is to be proven again.
     """
-    size = batch_size(batch)
-    positions = [0, size - 1]
-    if padding_of(batch) is not None:
-        length_B = batch["attention_mask"].sum(1)
-        if int(length_B.min()) < int(length_B.max()):  # else both would be the same example
-            positions = [int(length_B.argmax()), int(length_B.argmin())]
+    positions = few_positions(batch)
     return _chosen(batch, positions[::-1] if last_first else positions)
 
 
-def lengths_of(batch: Batch) -> dict[str, Tensor]:
+def few_positions(batch: Batch) -> list[int]:
+    """The longest and the shortest example of the batch, so that one is padded if any is; its only one twice."""
+    if padding_of(batch) is not None:
+        length_B = batch["attention_mask"].sum(1)
+        if int(length_B.min()) < int(length_B.max()):  # else both would be the same example
+            return [int(length_B.argmax()), int(length_B.argmin())]
+    return [0, batch_size(batch) - 1]
+
+
+def positions_by_length(batch: Batch) -> list[int]:
     """Examples of up to eight different lengths, the longest and the shortest among them; without padding, a few.
 
     What padding does may go by the length: a model that reduces four characters to one hides what follows eight.
     """
     if padding_of(batch) is None:
-        return few_of(batch)
+        return few_positions(batch)
     length_B = batch["attention_mask"].sum(1)
     lengths: Tensor = length_B.unique()  # type: ignore[no-untyped-call]
     if len(lengths) == 1:
-        return few_of(batch)
+        return few_positions(batch)
     steps = torch.linspace(len(lengths) - 1, 0, min(_LENGTHS, len(lengths))).round().long()
     chosen = lengths[steps.to(lengths.device)]
-    return _chosen(batch, [int((length_B == length).nonzero()[0]) for length in chosen])
+    return [int((length_B == length).nonzero()[0]) for length in chosen]
 
 
-def _chosen(batch: Batch, positions: list[int]) -> dict[str, Tensor]:
+def _chosen(batch: Batch, positions: Sequence[int]) -> dict[str, Tensor]:
     size = batch_size(batch)
     return {
-        name: value[positions] if value.shape[:1] == (size,) else value
+        name: value[list(positions)] if value.shape[:1] == (size,) else value
         for name, value in batch.items()
     }
 
@@ -144,29 +148,48 @@ def _norm(value: Tensor) -> float:
     return float(torch.linalg.vector_norm(norms.double()))
 
 
-def prove_batch_independence(model: nn.Module, loss: Loss, batch: Batch) -> None:
-    """Compare the losses of all examples with those of each alone.
+class LossesAlone:
+    """The losses that the examples of a batch have alone, each [1], computed when first asked for."""
+
+    def __init__(self, model: nn.Module, loss: Loss, batch: Batch) -> None:
+        self.model, self.loss, self.batch = model, loss, batch
+        self._found: dict[int, Tensor] = {}
+
+    @property
+    def known(self) -> list[int]:
+        """Positions of the examples that were asked for."""
+        return list(self._found)
+
+    def __getitem__(self, position: int) -> Tensor:
+        if position not in self._found:
+            with torch.no_grad():
+                found = self.loss(self.model, self.example(position))
+            check_losses(found, 1)
+            self._found[position] = found
+        return self._found[position]
+
+    def example(self, position: int) -> dict[str, Tensor]:
+        return example_alone(self.model, self.batch, position)
+
+    def compare(self, together_L: Tensor, positions: Sequence[int], size: int) -> None:
+        """With the losses of the examples at these positions in a batch of this `size`.
+
+        Raises: GradientError if an example's loss changes with the examples or padding around it.
+        """
+        if positions:
+            alone = torch.cat([self[position] for position in positions])
+            compare_losses(self.model, alone, together_L, size)
+
+
+def prove_batch_independence(alone: LossesAlone, positions: Sequence[int]) -> None:
+    """Compare the losses that these examples of the batch have as a batch with those of each alone.
 
     Raises: GradientError if an example's loss changes with the examples or padding around it.
     """
     with torch.no_grad():
-        together = loss(model, batch)
-    check_losses(together, batch_size(batch))
-    prove_losses(model, loss, batch, together, range(batch_size(batch)))
-
-
-def prove_losses(
-    model: nn.Module, loss: Loss, batch: Batch, together_B: Tensor, positions: Iterable[int]
-) -> None:
-    """Compare the losses that the examples at these positions have in the batch with those of each alone.
-
-    Raises: GradientError as `prove_batch_independence`.
-    """
-    for position in positions:
-        with torch.no_grad():
-            alone = loss(model, example_alone(model, batch, position))
-        check_losses(alone, 1)
-        compare_losses(model, alone, together_B[position : position + 1], len(together_B))
+        together = alone.loss(alone.model, _chosen(alone.batch, positions))
+    check_losses(together, len(positions))
+    alone.compare(together, positions, len(positions))
 
 
 def compare_losses(model: nn.Module, alone_L: Tensor, together_L: Tensor, size: int) -> None:
@@ -192,17 +215,16 @@ def _loss_tolerance(model: nn.Module) -> float:
     return _LOSS_TOLERANCE.get(precision, _COARSE_TOLERANCE)
 
 
-def prove_own_loss(model: nn.Module, loss: Loss, batch: Batch) -> None:
+def prove_own_loss(alone: LossesAlone, position: int) -> None:
     """Raises: GradientError if the default loss is not the one that the model itself computes.
 
     Both are of the same example alone, and so equal but for the last digits: an auxiliary loss may be small.
     """
-    alone = example_alone(model, batch, 0)
     with torch.no_grad():
-        own = getattr(model(**alone), "loss", None)
-        if own is None:
-            return
-        loss_B = loss(model, alone)
+        own = getattr(alone.model(**alone.example(position)), "loss", None)
+    if own is None:
+        return
+    loss_B = alone[position]
     found, expected = float(loss_B[0]), float(own)
     tolerance = max(_OWN_LOSS_TOLERANCE.get(kind, _HALF) for kind in (own.dtype, loss_B.dtype))
     if not abs(found - expected) <= tolerance * max(abs(expected), 1e-2):

@@ -156,7 +156,8 @@ class LayerNormRule(Rule, module_type=nn.LayerNorm):
     ) -> dict[str, PerExampleGradient]:
         module, input, bias = call.module, call.input, call.by_example(grad_outputs[0])
         assert isinstance(module, nn.LayerNorm)
-        weight = bias * F.layer_norm(input, module.normalized_shape, eps=module.eps)
+        normalised = F.layer_norm(input.to(bias.dtype), module.normalized_shape, eps=module.eps)
+        weight = normalised.mul_(bias)
         between = tuple(range(1, input.dim() - len(module.normalized_shape)))
         if between:
             weight, bias = weight.sum(between), bias.sum(between)

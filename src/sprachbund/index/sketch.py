@@ -52,13 +52,9 @@ class SignSketch:
         gradient = gradient.longer_first
         rows, columns = gradient.shape
         squared_norm_B = sketch_BD.new_zeros(len(sketch_BD), dtype=torch.float64)
-        step = self._buffer.rows_at_once(gradient.batch_size * columns)
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            shape = gradient.batch_size, stop - start, columns
-            block = gradient.rows(start, stop, self._buffer.view(shape, gradient.left_BTO))
-            self._add_flat(sketch_BD, name, block.flatten(1), start * columns, rows * columns)
-            squared_norm_B += sum_of_squares(block)
+        for block_BRI, span in self._buffer.written_out(gradient):
+            self._add_flat(sketch_BD, name, block_BRI.flatten(1), span.start, rows * columns)
+            squared_norm_B += sum_of_squares(block_BRI)
         return squared_norm_B
 
     def _add_flat(
