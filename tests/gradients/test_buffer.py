@@ -6,9 +6,9 @@ import torch
 from sprachbund.gradients import buffer as buffer_module
 from sprachbund.gradients import matrix_banks
 from sprachbund.gradients.buffer import Buffer
-from sprachbund.gradients.matrix_banks import WrittenOutBank
+from sprachbund.gradients.matrix_banks import DenseBank, WrittenOutBank
 from sprachbund.gradients.parameter_bank import Each, Means
-from sprachbund.gradients.per_example import OuterGradient
+from sprachbund.gradients.per_example import DenseGradient, OuterGradient
 
 ROOM = 2048  # numbers, for the tests
 
@@ -82,3 +82,20 @@ def test_scores_do_not_depend_on_how_gradients_are_written_out(
     here, there = written_out(test).flatten(1), written_out(train).flatten(1)
     assert torch.allclose(dot_GB, weight_GM @ here @ there.T, rtol=1e-12, atol=1e-9)
     assert torch.allclose(squares_B, there.square().sum(1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5, 4), (4, 150, 150)], ids=str)
+@pytest.mark.parametrize("tests", [1, 3, 70])
+def test_scores_of_parameters_of_any_shape_are_their_inner_products(shape, tests):
+    """Those of many numbers, experts for instance, go another way."""
+    random = torch.Generator().manual_seed(tests)
+    test, train = (torch.randn(count, *shape, generator=random) for count in (tests, 5))
+    bank = DenseBank(tests)
+    bank.append(Each(0), DenseGradient(test[:1]))
+    if tests > 1:
+        bank.append(Each(1), DenseGradient(test[1:]))
+    dot_MB, squares_B = bank.contract(DenseGradient(train))
+    here, there = test.flatten(1).double(), train.flatten(1).double()
+    norms = here.norm(dim=1)[:, None] * there.norm(dim=1)
+    assert ((dot_MB - here @ there.T).abs() / norms).max() < 1e-6
+    assert torch.allclose(squares_B, there.square().sum(1), rtol=1e-6)

@@ -146,7 +146,9 @@ def _with_batches(call: Call, by_example: Any) -> Any:
 
 
 def _one_by_one(call: Call, by_example: Any, grad_outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    found: list[tuple[Tensor, ...]] = []
+    own = _own_parameters(call)
+    # Written in place: experts' gradients, gathered in a list first, would be there twice.
+    found = {name: value.new_empty(call.batch_size, *value.shape) for name, value in own.items()}
     batches = _with_batches(call, by_example)
     for position in range(call.batch_size):
         args, kwargs = tree_map(
@@ -156,16 +158,11 @@ def _one_by_one(call: Call, by_example: Any, grad_outputs: tuple[Tensor, ...]) -
         )
         grads = [_as_batches(call, grad)[position] for grad in grad_outputs]
         with torch.enable_grad():
-            parameters = {
-                name: value.requires_grad_() for name, value in _own_parameters(call).items()
-            }
+            parameters = {name: value.detach().requires_grad_() for name, value in own.items()}
             outputs = _differentiable(functional_call(call.module, parameters, args, kwargs))
-            found.append(
-                torch.autograd.grad(
-                    outputs, list(parameters.values()), grads, materialize_grads=True
-                )
+            gradients = torch.autograd.grad(
+                outputs, list(parameters.values()), grads, materialize_grads=True
             )
-    return {
-        name: torch.stack(values)
-        for name, values in zip(call.names, zip(*found, strict=True), strict=True)
-    }
+        for each, gradient in zip(found.values(), gradients, strict=True):
+            each[position] = gradient
+    return found

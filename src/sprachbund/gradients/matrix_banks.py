@@ -14,10 +14,12 @@ from sprachbund.gradients.per_example import (
     PerExampleGradient,
     sum_of_squares,
 )
-from sprachbund.gradients.products import add_product, padded_columns
+from sprachbund.gradients.products import add_product, padded_columns, product
 
 # Of rows up to so wide the buffer holds 128 for 32 examples.
 _WIDEST = 2048
+_LONG = 2**16
+"""Parameters of so many numbers and more, experts for instance, are worth what oneDNN sets up for their shape."""
 
 
 class FactorBank(ParameterBank):
@@ -123,7 +125,10 @@ class DenseBank(ParameterBank):
     def contract(self, gradient: PerExampleGradient) -> tuple[Tensor, Tensor]:
         assert isinstance(gradient, DenseGradient)
         assert self._matrix_PM is not None
-        return (gradient.flat() @ self._matrix_PM).T, gradient.squared_norm()
+        flat_BP = gradient.flat()
+        suits = flat_BP.shape[1] >= _LONG
+        products = product(flat_BP, self._matrix_PM) if suits else flat_BP @ self._matrix_PM
+        return products.T, gradient.squared_norm()
 
     def _kept(self) -> Iterator[Tensor]:
         if self._matrix_PM is not None:
