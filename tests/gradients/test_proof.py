@@ -96,6 +96,51 @@ def test_a_loss_that_depends_on_the_batch_is_found_out_though_the_first_batch_ha
         )
 
 
+class Crowded(LeakyMean):
+    """Has room for so many tokens of a batch, as experts of a fixed capacity; the last ones go without."""
+
+    def __init__(self, capacity):
+        super().__init__()
+        self.capacity, self.between = capacity, nn.Linear(8, 8)
+
+    def forward(self, input_ids, attention_mask, labels):
+        hidden, is_text = self.embedding(input_ids), attention_mask.bool()
+        place = is_text.flatten().long().cumsum(0).view_as(input_ids)
+        has_room = is_text & (place <= self.capacity)
+        hidden = hidden + self.between(hidden).tanh() * has_room[:, :, None]
+        logits = self.head((hidden * is_text[:, :, None]).sum(1) / is_text.sum(1, keepdim=True))
+        return SimpleNamespace(logits=logits, loss=F.cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize("share", [0.98, 0.8])
+@pytest.mark.parametrize("lengths", [[6, *range(4, 16), 5], [9] * 20, [3] * 10 + [8] * 10])
+def test_a_loss_that_depends_on_the_batch_at_its_end_alone_is_an_error(lengths, share):
+    """None of the few examples of each length that are compared among themselves is short of room."""
+    torch.manual_seed(0)
+    row = {"input_ids": torch.arange(20) + 5, "labels": torch.tensor(1)}
+    batch = builders.collate([{**row, "input_ids": row["input_ids"][:n]} for n in lengths])
+    model = Crowded(int(share * sum(lengths))).double()
+    with pytest.raises(GradientError, match=r"alone and .* in a batch"):
+        pairwise_influence(model, [batch], [batch])
+
+
+def test_a_loss_may_write_its_values_to_the_same_place_again():
+    place = torch.empty(16, dtype=torch.float64)
+
+    def loss(model, batch):
+        size = len(batch["labels"])
+        found = F.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
+        if found.requires_grad:
+            return found
+        place[:size] = found
+        return place[:size]
+
+    model = builders.xlm_roberta(torch.float64)
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    found = pairwise_influence(model, train, test, loss=loss)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
+
+
 class Unpadded(LeakyMean):
     """Runs a linear map on the tokens that are not padding, one after another."""
 

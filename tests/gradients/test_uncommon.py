@@ -52,6 +52,47 @@ def test_models_may_write_into_what_modules_return(bias):
     assert oracle.relative_error(found, oracle.influence(model, train, test)) < 1e-10
 
 
+class WiderNorm(nn.Module):
+    """Its norm is in a wider type than the rest, and hands the narrow one on."""
+
+    def __init__(self, narrow, wide, is_cast, bias):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(builders.VOCABULARY, 8), nn.Linear(8, 3)
+        self.norm = nn.LayerNorm(8, bias=bias)
+        self.to(narrow)
+        self.norm.to(wide)
+        if is_cast:
+            self.norm.register_forward_pre_hook(lambda _norm, given: (given[0].to(wide),))
+            self.norm.register_forward_hook(lambda _norm, _given, output: output.to(narrow))
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        hidden = self.norm(self.embedding(input_ids))
+        share = attention_mask / attention_mask.sum(1, keepdim=True)
+        logits = self.head((hidden * share[:, :, None].to(hidden.dtype)).sum(1))
+        return tf.modeling_outputs.SequenceClassifierOutput(
+            loss=None if labels is None else F.cross_entropy(logits, labels), logits=logits
+        )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("narrow", "wide", "is_cast", "tolerance"),
+    [
+        (torch.float32, torch.float64, True, 1e-5),
+        (torch.bfloat16, torch.float32, True, 1e-2),
+        (torch.bfloat16, torch.float32, False, 1e-2),
+    ],
+)
+def test_norms_in_a_wider_type_than_the_model_are_as_exact_as_it(
+    narrow, wide, is_cast, tolerance, bias
+):
+    torch.manual_seed(0)
+    model = WiderNorm(narrow, wide, is_cast, bias)
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    found = pairwise_influence(model, train, test)
+    assert oracle.relative_error(found, oracle.influence(model, train, test)) < tolerance
+
+
 def pruned(module):
     return prune.random_unstructured(module, "weight", 0.3)
 

@@ -15,6 +15,7 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 _USUAL_MAPPINGS = 2**16
 _LARGEST_INT = 2**31 - 1
 _LARGE = 2**20
+_open = 0  # how many engines keep freed memory
 
 
 @contextmanager
@@ -24,15 +25,18 @@ def freed_memory_kept() -> Iterator[None]:
     Nothing is mapped by itself inside, since a mapping goes back to the system when it is freed: the activations of a
     large model exceed the largest threshold for that.
     """
+    global _open
     libc = _glibc()
     if libc is None:
         yield
         return
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
+    _open += 1
     try:
         yield
     finally:
+        _open -= 1
         libc.mallopt(_M_MMAP_MAX, _USUAL_MAPPINGS)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
@@ -46,7 +50,7 @@ def mapped_apart() -> Iterator[None]:
     A bank that the heap grew for, amid a pass's memory, would leave holes that fit nothing.
     """
     libc = _glibc()
-    if libc is None:
+    if libc is None or not _open:  # elsewhere large tensors have pages of their own
         yield
         return
     libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)

@@ -19,7 +19,7 @@ class Buffer:
     """Scratch memory: fresh memory for every batch would cost as much as the product that fills it."""
 
     def __init__(self) -> None:
-        self._memory = torch.empty(0)
+        self._memory: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def written_out(self, gradient: OuterGradient) -> Iterator[tuple[Tensor, slice]]:
         """Blocks of rows [B, R, I], each valid until the next, and which of a gradient's O*I entries they are."""
@@ -33,11 +33,11 @@ class Buffer:
     def _view(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """An uninitialised tensor of this shape, of the type and on the device of `like`."""
         numbers = torch.Size(shape).numel()
-        memory = self._memory
-        if memory.numel() < numbers or (memory.dtype, memory.device) != (like.dtype, like.device):
+        kind = like.dtype, like.device
+        if kind not in self._memory or self._memory[kind].numel() < numbers:
             with mapped_apart():  # it outlives the passes, whose memory it would else lie amid
-                self._memory = memory = like.new_empty(max(numbers, _NUMBERS))
-        return memory[:numbers].view(shape)
+                self._memory[kind] = like.new_empty(max(numbers, _NUMBERS))
+        return self._memory[kind][:numbers].view(shape)
 
 
 def _rows_at_once(rows: int, numbers_per_row: int) -> int:

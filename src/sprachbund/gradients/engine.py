@@ -51,7 +51,8 @@ _NO_GRADIENT = (
     "the loss of a batch depends on none of the attributed parameters (detached, computed under no_grad, or of other "
     "parameters): its gradients are zero"
 )
-_EXAMPLES_OF_OWN_LOSS = 8
+_ENDS, _EXAMPLES_OF_OWN_LOSS = 2, 8
+"""How many examples of a whole batch, from the first to the last, have their losses compared in any case."""
 
 
 class GradientEngine:
@@ -175,8 +176,8 @@ class GradientEngine:
         if is_new and self._is_fine:
             # A loss that depends on the whole batch may not show with the proof's few.
             leaking_B[alone.known] = True
-            if not self._default_loss:
-                leaking_B[_evenly(size, _EXAMPLES_OF_OWN_LOSS)] = True
+            count = _ENDS if self._default_loss else _EXAMPLES_OF_OWN_LOSS
+            leaking_B[torch.linspace(0, size - 1, min(size, count)).round().long()] = True
         suspects = leaking_B.nonzero().flatten().tolist()
         alone.compare(losses[suspects], suspects, size)
         is_irregular = self._capture.is_irregular and size > 1
@@ -307,11 +308,6 @@ class GradientEngine:
         proven |= comparison.found - comparison.wrong
         self._unnoticed = max(self._unnoticed, comparison.unnoticed)
         return comparison.wrong
-
-
-def _evenly(size: int, count: int) -> Tensor:
-    """Positions of so many examples of a batch, from the first to the last."""
-    return torch.linspace(0, size - 1, min(size, count)).round().long()
 
 
 def _orders_of_few(batch: Batch) -> list[Batch]:

@@ -194,7 +194,7 @@ class DenseGradient:
         return sum_of_squares(rows)
 
     def subtract_from(self, total: Tensor, weight_B: Tensor) -> None:
-        total -= torch.tensordot(weight_B, self.values, dims=1)
+        total -= torch.tensordot(weight_B, self.values.to(weight_B.dtype), dims=1)
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,9 @@ class LossesAlone:
             with torch.no_grad():
                 found = self.loss(self.model, self.example(position))
             check_losses(found, 1)
-            self._found[position] = found
+            self._found[position] = (
+                found.clone()
+            )  # it may be a view, of much or of what is written again
         return self._found[position]
 
     def example(self, position: int) -> dict[str, Tensor]:
@@ -187,7 +189,7 @@ def prove_batch_independence(alone: LossesAlone, positions: Sequence[int]) -> No
     Raises: GradientError if an example's loss changes with the examples or padding around it.
     """
     with torch.no_grad():
-        together = alone.loss(alone.model, _chosen(alone.batch, positions))
+        together = alone.loss(alone.model, _chosen(alone.batch, positions)).clone()
     check_losses(together, len(positions))
     alone.compare(together, positions, len(positions))
 

@@ -156,7 +156,12 @@ class LayerNormRule(Rule, module_type=nn.LayerNorm):
     ) -> dict[str, PerExampleGradient]:
         module, input, bias = call.module, call.input, call.by_example(grad_outputs[0])
         assert isinstance(module, nn.LayerNorm)
-        normalised = F.layer_norm(input.to(bias.dtype), module.normalized_shape, eps=module.eps)
+        # A norm in float32 amid a model in bfloat16: no sum in less than the parameter's own precision.
+        dtype = torch.promote_types(
+            module.weight.dtype, torch.promote_types(input.dtype, bias.dtype)
+        )
+        bias = bias.to(dtype)
+        normalised = F.layer_norm(input.to(dtype), module.normalized_shape, eps=module.eps)
         weight = normalised.mul_(bias)
         between = tuple(range(1, input.dim() - len(module.normalized_shape)))
         if between:
