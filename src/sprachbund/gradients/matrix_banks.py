@@ -51,7 +51,7 @@ class FactorBank(ParameterBank):
 
 
 class WrittenOutBank(ParameterBank):
-    """A matrix's gradients written out, [O*I, M]: the skinny product is twice as fast so as with [M, O*I].
+    """A matrix's gradients written out, [O*I, M]: the skinny product is twice as fast as with [M, O*I].
 
     M is rounded up to whole vectors; the columns beyond `size` stay zero.
 

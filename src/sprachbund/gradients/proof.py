@@ -165,9 +165,8 @@ class LossesAlone:
             with torch.no_grad():
                 found = self.loss(self.model, self.example(position))
             check_losses(found, 1)
-            self._found[position] = (
-                found.clone()
-            )  # it may be a view, of much or of what is written again
+            # It may be a view of much, or of what the loss writes to again.
+            self._found[position] = found.clone()
         return self._found[position]
 
     def example(self, position: int) -> dict[str, Tensor]:
