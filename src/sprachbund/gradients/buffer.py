@@ -8,7 +8,7 @@ from torch import Tensor
 from sprachbund.gradients.allocator import mapped_apart
 from sprachbund.gradients.per_example import OuterGradient
 
-# 32 MiB of float32: 32 examples of 256 x 1024, a small model's largest matrix. Half of it makes the products of 512
+# 32 MiB of float32: 32 examples of 256 x 1024, a small model's largest matrix. Half of it makes the products of 768
 # columns and more 3 to 6 percent slower (docs/performance.md).
 _NUMBERS = 2**23
 _STRIP = 64

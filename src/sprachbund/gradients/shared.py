@@ -89,9 +89,8 @@ class SharedResult:
             (sent,) = torch.autograd.grad(
                 made_of_it, self._values, grad, retain_graph=True, is_grads_batched=True
             )
-        except (
-            RuntimeError
-        ):  # a backward pass that is not one for several at once, or has a hook that is not
+        except RuntimeError:
+            # A backward pass that is not one for several at once, or has a hook that is not.
             self._is_readable = False
             return
         self._sent = sent if self._sent is None else self._sent + sent
