@@ -225,6 +225,14 @@ def test_headings_never_skip_a_level_and_tables_have_captions(page: Element) -> 
     assert targets <= set(ids)
 
 
+def test_the_command_that_replays_the_study_names_its_folder(tmp_path: Path) -> None:
+    """Else the stages that are done there would be done again elsewhere."""
+    folder = tmp_path / "my <study>"
+    page = written(folder, made_up())[1]
+    commands = [code.text for code in page.one("section", id="replay").all("code")]
+    assert f"sprachbund run study.yaml --output '{folder}'" in commands
+
+
 def test_charts_are_drawn_without_javascript_too(page: Element, tmp_path: Path) -> None:
     assert all(len(place.all("svg")) == 1 for place in page.all("div", class_="chart"))
     write_report(tmp_path / "out" / "report.html", made_up())

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import shlex
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -66,7 +67,7 @@ def write_report(
     drawings = {figure.name: _drawing(figure) for section in sections for figure in section.figures}
     positions = choose_examples(data.first, examples_per_language)
     shown = shown_examples(data.first, positions, proponents_per_example)
-    page = _render(numbers, sections, drawings, shown, [*data.warnings, *said])
+    page = _render(path.parent, numbers, sections, drawings, shown, [*data.warnings, *said])
     for name, drawing in drawings.items():
         write_text(path.parent / "figures" / f"{name}.svg", drawing.svg)
     write_text(path, page)
@@ -84,6 +85,7 @@ def _drawing(figure: Figure) -> Drawing:
 
 
 def _render(
+    folder: Path,
     numbers: Numbers,
     sections: list[Section],
     drawings: dict[str, Drawing],
@@ -101,6 +103,7 @@ def _render(
         .render(
             data=data,
             numbers=numbers,
+            folder=shlex.quote(str(folder)),
             labels=data.first.labels,
             sections=sections,
             findings=summarise(numbers, sections),
