@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, holds_examples, tensors
+from sprachbund.gradients.few_tokens import written_out
 from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
@@ -171,13 +172,14 @@ class Capture:
             current.expected[name] += 1
         rows = input.shape[0]  # the input itself would be kept for the whole backward pass
 
-        def arrive(x_BTI: Tensor, g_BTO: Tensor) -> None:
+        def arrive(x_BTI: Tensor, g_BTO: Tensor) -> bool:
             if not current.is_backward:
-                return
+                return False
             current.note_rows(module, rows)
             gradients = LinearRule.from_factors(x_BTI, g_BTO)
             for local_name, name in site.names.items():
                 current.add(name, gradients[local_name])
+            return True
 
         anchor = torch.zeros((), requires_grad=True)
         tracked: Tensor = TrackedLinear.apply(input, anchor, module, current.batch_size, arrive)  # type: ignore[no-untyped-call]
@@ -296,6 +298,7 @@ class Capture:
             return
         if not waiting:
             raise came_twice(site.names.values())
+        grad_outputs = tuple(map(written_out, grad_outputs))
         call = waiting.pop()  # what went in is free as soon as it is used
         if shared is not None:
             if shared.is_shared:

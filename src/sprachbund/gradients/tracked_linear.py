@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sprachbund.gradients.few_tokens import ATTENTION_NODE, NODES, FewTokens, written_out
 from sprachbund.gradients.products import linear, through_linear
 from sprachbund.gradients.rules import by_token, take, tokens_with_gradient
 
-OnFactors = Callable[[Tensor, Tensor], None]
-"""Receives inputs [B, L, I] and output gradients [B, L, O] of the tokens that have one."""
+OnFactors = Callable[[Tensor, Tensor], bool]
+"""Receives inputs [B, L, I] and output gradients [B, L, O] of the tokens that have one.
+
+Says whether the backward pass is the losses' own, and not one that the model makes within, whose gradients it sees.
+"""
 
 
 class TrackedLinear(torch.autograd.Function):
@@ -47,20 +51,49 @@ class TrackedLinear(torch.autograd.Function):
             return _if_needed(ctx, lambda: grad_output @ ctx.module.weight)
         # Detached: a bank that kept it with its history would keep the whole pass, and the pass the bank.
         input = ctx.saved_tensors[0].detach()
-        x_BTI, g_BTO = (by_token(_by_example(value, ctx.size)) for value in (input, grad_output))
-        kept_BL = tokens_with_gradient(g_BTO)
-        if kept_BL is None:
-            ctx.on_factors(x_BTI, g_BTO)
+        x_BTI = by_token(_by_example(input, ctx.size))
+        of_few = _few_of(grad_output, ctx.size)
+        if of_few is None:
+            grad_output = written_out(grad_output)
+            ctx.on_factors(x_BTI, by_token(_by_example(grad_output, ctx.size)))
             return _if_needed(ctx, lambda: through_linear(grad_output, ctx.module.weight))
-        kept_g = take(g_BTO, kept_BL)
-        ctx.on_factors(take(x_BTI, kept_BL), kept_g)
+        is_own = ctx.on_factors(of_few.of(x_BTI), of_few.few)
 
-        def scattered() -> Tensor:
-            products = through_linear(kept_g, ctx.module.weight)
-            index = kept_BL[:, :, None].expand_as(products)
-            return x_BTI.new_zeros(x_BTI.shape).scatter_(1, index, products).view(input.shape)
+        def through() -> Tensor:
+            made = of_few.but(through_linear(of_few.few, ctx.module.weight))
+            suits = is_own and made.shape == input.shape
+            if suits and _leads_to_linear_maps(ctx.next_functions[0][0]):
+                return made
+            return made.all_tokens().view(input.shape)
 
-        return _if_needed(ctx, scattered)
+        return _if_needed(ctx, through)
+
+
+def _few_of(grad_output: Tensor, size: int) -> FewTokens | None:
+    """The tokens [B, L, O] with a gradient, where these are few."""
+    if isinstance(grad_output, FewTokens) and grad_output.is_few:
+        return grad_output if grad_output.dim() == 3 and grad_output.axis == 1 else None
+    g_BTO = by_token(_by_example(written_out(grad_output), size))
+    kept_BL = tokens_with_gradient(g_BTO)
+    return None if kept_BL is None else FewTokens(take(g_BTO, kept_BL), kept_BL, g_BTO.shape[1])
+
+
+def _leads_to_linear_maps(node: Any) -> bool:
+    """Whether each step from this node of the graph to the next such maps is one that few tokens go."""
+    waiting, seen = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen or getattr(node, "_forward_cls", None) is TrackedLinear:
+            continue
+        seen.add(node)
+        following = [next_node for next_node, _ in node.next_functions]
+        if node.name() == ATTENTION_NODE:
+            waiting.append(following[0])
+        elif node.name() in NODES:
+            waiting += following
+        else:
+            return False
+    return True
 
 
 def _by_example(tensor: Tensor, size: int) -> Tensor:
