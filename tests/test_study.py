@@ -156,6 +156,20 @@ def test_a_model_is_known_by_its_content_and_not_by_the_times_of_its_files(study
         run(study_file)
 
 
+def test_the_file_in_a_studys_folder_goes_on_where_the_study_stood(study_file, monkeypatch):
+    """It has paths that hold anywhere, where the user's own may have others."""
+    monkeypatch.chdir(study_file.parent)
+    study, _ = run(study_file, "model=model")
+    monkeypatch.chdir(study_file.parent.parent)
+    config = read_study(study.folder / "study.yaml")
+    again = Study(config, study.folder, base=study.folder, observer=Watcher())
+    again.run()
+    assert again.observer.skipped == STAGES
+    study.run_path(0).joinpath("accuracy.csv").unlink()
+    again.run()  # a run that is begun is claimed again
+    assert again.observer.skipped == [*STAGES, *STAGES[:1], *STAGES[2:]]
+
+
 def test_distances_that_are_not_there_are_refused_before_anything_is_trained(study_file):
     config = read_study(study_file, ["analysis.distances=none.csv"])
     study = Study(config, study_file.parent / "out", base=study_file.parent)

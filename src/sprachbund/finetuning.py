@@ -157,7 +157,7 @@ def _settings(
     model_config: ModelConfig, config: FinetuningConfig, corpus: Corpus, seed: int
 ) -> dict[str, Any]:
     return {
-        "model": model_config.model_dump(mode="json"),
+        "model": model_config.use,
         "model files": model_fingerprint(model_config.path),
         "finetuning": config.model_dump(mode="json", exclude={"seeds"}),
         "seed": seed,

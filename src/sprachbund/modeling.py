@@ -69,6 +69,11 @@ class ModelConfig(BaseModel):
             raise ValueError("expected the name of a model on the Hugging Face hub, or a folder")
         return value
 
+    @property
+    def use(self) -> dict[str, Any]:
+        """How the model is used, wherever it lies: its content has a fingerprint (`model_fingerprint`)."""
+        return self.model_dump(mode="json", exclude={"path"})
+
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer; one without a padding token pads with its end token.

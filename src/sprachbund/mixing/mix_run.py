@@ -70,7 +70,7 @@ class MixRun:
         config, data = self.study.config, self.study.data
         return fingerprint(
             sprachbund.__version__,
-            config.model.model_dump(),
+            config.model.use,
             model_fingerprint(config.model.path),
             config.finetuning.model_dump(),
             data.train.fingerprint(),

@@ -25,7 +25,7 @@ def _parts(study: "Study", stage: str) -> list[object]:
         case "finetune" if config.runs:
             return [evaluation, _checkpoints(study), config.model.max_length]
         case "finetune":
-            model = config.model.model_dump(), model_fingerprint(config.model.path)
+            model = config.model.use, model_fingerprint(config.model.path)
             return [train, evaluation, model, config.finetuning.model_dump()]
         case "attribute":
             return [train, test, _checkpoints(study), config.attribution.model_dump()]

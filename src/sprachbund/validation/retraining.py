@@ -43,7 +43,7 @@ class Setting:
     def fingerprint(self) -> str:
         return fingerprint(
             sprachbund.__version__,
-            self.model.model_dump(mode="json"),
+            self.model.use,
             self.finetuning.model_dump(mode="json", exclude={"seeds"}),
             self.train.fingerprint(),
             self.test.fingerprint(),
