@@ -243,3 +243,14 @@ def test_choices_that_are_rows_of_the_batch_are_exact_and_not_slow():
             gradients.append(torch.cat([part.flatten() for part in parts]))
     gradients_NP = torch.stack(gradients)
     assert oracle.relative_error(found, gradients_NP[:5] @ gradients_NP[5:].T) < 1e-10
+
+
+def test_a_parameter_without_numbers_is_an_error():
+    """As those are that are spread over processes: what the model computes with is elsewhere."""
+    model = builders.xlm_roberta()
+    model.spread = nn.Parameter(torch.empty(0))
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    with pytest.raises(GradientError, match="spread holds no numbers"):
+        pairwise_influence(model, train, test)
+    scores = pairwise_influence(model, train, test, parameters=lambda name: name != "spread")
+    assert scores.shape == (len(TEST), len(TRAIN))

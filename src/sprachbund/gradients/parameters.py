@@ -41,7 +41,7 @@ def select_parameters(model: nn.Module, wanted: ParameterFilter | None) -> Selec
 
     A tied parameter goes by its first name and is chosen if any of its names is.
 
-    Raises: GradientError if none is left.
+    Raises: GradientError if none is left, or one holds no numbers.
     """
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     first_name = {parameter: name for name, parameter in trainable.items()}
@@ -52,6 +52,12 @@ def select_parameters(model: nn.Module, wanted: ParameterFilter | None) -> Selec
     if not chosen:
         cause = "every parameter is frozen" if not trainable else "the filter leaves none"
         raise GradientError(f"no parameter to attribute: {cause} (requires_grad, parameters=)")
+    empty = [name for name, parameter in chosen.items() if not parameter.numel()]
+    if empty:
+        raise GradientError(
+            f"{', '.join(empty[:5])} holds no numbers: gather what is spread over processes (ZeRO, FSDP) first, or "
+            "leave it out with parameters="
+        )
     embedded = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     linear = {p for module, _, p in owners(model) if isinstance(module, nn.Linear)}
     return Selection(
