@@ -106,7 +106,7 @@ def _literals(problem: ErrorDetails) -> list[str]:
 
 
 def _meant(given: str, known: Sequence[str], introduction: str) -> str:
-    near = get_close_matches(given, known, n=1, cutoff=0.6)
+    near = get_close_matches(given, known, n=1, cutoff=0.65)
     if near:
         return f"did you mean {near[0]}?"
     return f"{introduction} {', '.join(known)}"
