@@ -1,9 +1,12 @@
 """Gradients of few tokens: handed on as such, equal to autograd's own, and written out for whoever else asks."""
 
+import copy
+import pickle
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -89,11 +92,25 @@ WRITTEN_OUT = {
 FUNCTIONS = {**HANDED_ON, **WRITTEN_OUT}
 
 
+class Sent(torch.autograd.Function):
+    """The same numbers, whose gradient is this, whatever comes."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, grad: Tensor) -> Tensor:
+        ctx.grad = grad
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, _grad_output: Tensor) -> tuple[Tensor, None]:
+        return ctx.grad, None
+
+
 def differentiated(
     function: Callable[..., Tensor], inputs: Sequence[Tensor], grad: Tensor
 ) -> list[Tensor]:
     given = [value.clone().requires_grad_() for value in inputs]
-    return list(torch.autograd.grad(function(*given), given, grad))
+    sent = Sent.apply(function(*given), grad)
+    return list(torch.autograd.grad(sent.sum(), given))
 
 
 @pytest.mark.parametrize(("function", "inputs"), FUNCTIONS.values(), ids=FUNCTIONS)
@@ -124,10 +141,8 @@ class TokensMet(TorchDispatchMode):
 @pytest.mark.parametrize(("function", "inputs"), HANDED_ON.values(), ids=HANDED_ON)
 def test_nothing_is_computed_for_the_other_tokens(function, inputs):
     few, _ = few_and_all(inputs[0].shape[2])
-    given = [value.clone().requires_grad_() for value in inputs]
-    output = function(*given)
     with TokensMet() as met:
-        first, *_ = torch.autograd.grad(output, given, few)
+        first, *_ = differentiated(function, inputs, few)
     assert isinstance(first, FewTokens)
     assert first.is_few
     assert met.tokens
@@ -149,16 +164,47 @@ def test_the_last_layer_goes_backward_over_the_token_that_is_read():
     )
 
 
-def test_once_written_out_what_was_written_out_counts():
+def write_through_a_view(grad: Tensor) -> None:
+    grad.view(B, T, 2, -1)[:, :, 0] = 1.0
+
+
+def write_transposed(grad: Tensor) -> None:
+    grad.transpose(1, 2)[:, 0] = 1.0
+
+
+def replace_its_numbers(grad: Tensor) -> None:
+    grad.data = 3 * grad.data
+
+
+WRITES = {
+    "in place": lambda grad: grad.mul_(2),
+    "some tokens": lambda grad: grad[:, 3].fill_(1.0),
+    "through a view": write_through_a_view,
+    "through a transposed view": write_transposed,
+    "other numbers": replace_its_numbers,
+    "number by number": lambda grad: grad.apply_(lambda x: x + 1),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_what_somebody_writes_into_it_counts(write):
     few, dense = few_and_all(D)
-    few.mul_(2)
-    torch.testing.assert_close(F.gelu(few), F.gelu(2 * dense))
-    few[:, 3] = 1.0
-    dense = 2 * dense
-    dense[:, 3] = 1.0
+    write(few)
+    write(dense)
     (found,) = differentiated(F.gelu, [randn(B, T, D)], few)
     (expected,) = differentiated(F.gelu, [randn(B, T, D)], dense)
     torch.testing.assert_close(found, expected)
+
+
+def test_it_can_be_looked_at_as_any_tensor():
+    few, dense = few_and_all(D)
+    assert few.shape == dense.shape
+    assert few.tolist() == dense.tolist()
+    assert (np.asarray(few) == dense.numpy()).all()
+    assert (few.detach().cpu().numpy() == dense.numpy()).all()
+    assert torch.equal(copy.deepcopy(few), dense)
+    assert torch.equal(pickle.loads(pickle.dumps(few)), dense)
+    assert few.norm() == dense.norm()
 
 
 class Kernel(torch.autograd.Function):

@@ -23,22 +23,34 @@ class FewTokens(Tensor):
 
     few: Tensor
     kept_BL: Tensor
+    tokens: int
+    """T."""
     axis: int
     """The tokens': 1 or 2."""
     _written_out: Tensor | None
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-
     @staticmethod
-    def __new__(cls, values: Tensor, kept_BL: Tensor, tokens: int, axis: int = 1) -> "FewTokens":
-        shape = [*values.shape]
-        shape[axis] = tokens
-        made = Tensor._make_wrapper_subclass(cls, shape, dtype=values.dtype, device=values.device)
-        made.few, made.kept_BL, made.axis, made._written_out = values, kept_BL, axis, None
+    def __new__(cls, few: Tensor, kept_BL: Tensor, tokens: int, axis: int = 1) -> "FewTokens":
+        shape = _with_tokens(few, tokens, axis)
+        made = Tensor._make_wrapper_subclass(cls, shape, dtype=few.dtype, device=few.device)
+        made.few, made.kept_BL, made.tokens, made.axis = few, kept_BL, tokens, axis
+        made._written_out = None
         return made
 
     def __repr__(self) -> str:  # type: ignore[override]
-        return f"FewTokens({tuple(self.shape)}, {self.kept_BL.shape[1]} of axis {self.axis})"
+        return f"FewTokens({self.whole_shape}, {self.kept_BL.shape[1]} of axis {self.axis})"
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Whatever Python asks, and so not autograd: of views, too, which may be written into."""
+        args, kwargs = tree_map_only(FewTokens, written_out, (args, kwargs or {}))
+        return func(*args, **kwargs)
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -58,24 +70,28 @@ class FewTokens(Tensor):
         return func(*args, **kwargs)
 
     @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """With all tokens. Asked for its `shape`, it would be written out."""
+        return _with_tokens(self.few, self.tokens, self.axis)
+
+    @property
     def is_few(self) -> bool:
-        """Whether `few` are what counts: nobody had it written out, and may have written into that."""
+        """Whether `few` is what counts: nobody had it written out, and may have written into that."""
         return self._written_out is None
 
     def of(self, other: Tensor) -> Tensor:
         """These tokens of a tensor that has all on the same axis."""
         return other.take_along_dim(self._index(other.dim()), self.axis)
 
-    def but(self, values: Tensor, axis: int | None = None) -> "FewTokens":
-        """Other values at the same tokens."""
-        tokens = self.shape[self.axis]
-        return FewTokens(values, self.kept_BL, tokens, self.axis if axis is None else axis)
+    def but(self, few: Tensor, axis: int | None = None) -> "FewTokens":
+        """Other numbers at the same tokens."""
+        return FewTokens(few, self.kept_BL, self.tokens, self.axis if axis is None else axis)
 
     def all_tokens(self) -> Tensor:
         """The same as an ordinary tensor; the same one each time."""
         if self._written_out is None:
-            index = self._index(self.dim()).expand_as(self.few)
-            zeros = self.few.new_zeros(self.shape)
+            index = self._index(self.few.dim()).expand_as(self.few)
+            zeros = self.few.new_zeros(self.whole_shape)
             self._written_out = zeros.scatter_(self.axis, index, self.few)
         return self._written_out
 
@@ -83,6 +99,10 @@ class FewTokens(Tensor):
         shape = [1] * axes
         shape[0], shape[self.axis] = self.kept_BL.shape
         return self.kept_BL.view(shape)
+
+
+def _with_tokens(few: Tensor, tokens: int, axis: int) -> tuple[int, ...]:
+    return *few.shape[:axis], tokens, *few.shape[axis + 1 :]
 
 
 def written_out(gradient: Tensor) -> Tensor:
@@ -95,7 +115,7 @@ def _by_number(
 ) -> FewTokens | None:
     """Of functions of one number: what they take besides has the gradient's shape."""
     tensors = [other for other in others if isinstance(other, Tensor)]
-    if any(other.shape != grad.shape for other in tensors):
+    if any(other.shape != grad.whole_shape for other in tensors):
         return None
     others = tuple(grad.of(other) if isinstance(other, Tensor) else other for other in others)
     return grad.but(func(grad.few, *others, **options))
@@ -106,14 +126,15 @@ def _viewed(
 ) -> FewTokens | None:
     """Heads apart or together, after the tokens' axis."""
     stays = grad.axis + 1
-    if tuple(shape[:stays]) != grad.shape[:stays]:
+    if tuple(shape[:stays]) != grad.whole_shape[:stays]:
         return None
     return grad.but(grad.few.reshape(*grad.few.shape[:stays], *shape[stays:]))
 
 
 def _transposed(_func: object, grad: FewTokens, first: int, second: int) -> FewTokens | None:
     """Heads before or after tokens."""
-    if {first % grad.dim(), second % grad.dim()} != {1, 2}:
+    axes = grad.few.dim()
+    if {first % axes, second % axes} != {1, 2}:
         return None
     return grad.but(grad.few.transpose(1, 2), 3 - grad.axis)
 
@@ -137,7 +158,7 @@ def _attended(
         return None
     if attn_mask is not None and attn_mask.shape[-2] != 1:
         heads = attn_mask.shape[-3] if attn_mask.dim() > 2 else 1
-        attn_mask = grad.of(attn_mask.expand(grad.shape[0], heads, *attn_mask.shape[-2:]))
+        attn_mask = grad.of(attn_mask.expand(len(grad.few), heads, *attn_mask.shape[-2:]))
     of_query, of_key, of_value = func(
         *(grad.few, grad.of(query), key, value, grad.of(output), grad.of(logsumexp)),
         *(dropout_p, is_causal),

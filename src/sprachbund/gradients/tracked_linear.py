@@ -61,7 +61,7 @@ class TrackedLinear(torch.autograd.Function):
 
         def through() -> Tensor:
             made = of_few.but(through_linear(of_few.few, ctx.module.weight))
-            suits = is_own and made.shape == input.shape
+            suits = is_own and made.whole_shape == input.shape
             if suits and _leads_to_linear_maps(ctx.next_functions[0][0]):
                 return made
             return made.all_tokens().view(input.shape)
@@ -72,7 +72,8 @@ class TrackedLinear(torch.autograd.Function):
 def _few_of(grad_output: Tensor, size: int) -> FewTokens | None:
     """The tokens [B, L, O] with a gradient, where these are few."""
     if isinstance(grad_output, FewTokens) and grad_output.is_few:
-        return grad_output if grad_output.dim() == 3 and grad_output.axis == 1 else None
+        is_by_token = grad_output.few.dim() == 3 and grad_output.axis == 1
+        return grad_output if is_by_token else None
     g_BTO = by_token(_by_example(written_out(grad_output), size))
     kept_BL = tokens_with_gradient(g_BTO)
     return None if kept_BL is None else FewTokens(take(g_BTO, kept_BL), kept_BL, g_BTO.shape[1])
