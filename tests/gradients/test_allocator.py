@@ -1,7 +1,10 @@
 """What is freed while the engine is open is there for the next batch, and what a bank takes stands apart from it."""
 
+import ctypes
 import platform
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -58,3 +61,34 @@ def test_what_is_mapped_apart_is_not_in_the_heap_and_what_follows_is_kept() -> N
         with mapped_apart():
             assert not is_in_the_heap(torch.empty(_HUGE)), "a bank would stand amid the batches"
         assert part_touched_anew() < 0.5, "the batches' memory would not be kept"
+
+
+_KEPT = """
+import ctypes, torch
+from sprachbund.gradients.allocator import freed_memory_kept
+from sprachbund.gradients.products import linear
+
+FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+
+class Allocated(ctypes.Structure):  # glibc's mallinfo2
+    _fields_ = [(name, ctypes.c_size_t) for name in FIELDS.split()]
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Allocated
+x, weight = torch.ones(4096, 256), torch.ones(256, 256)
+with freed_memory_kept():
+    before = mallinfo().hblkhd
+    for _ in range(2):
+        linear(x, weight, None)
+        print(mallinfo().hblkhd - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc before 2.33")
+def test_what_onednn_keeps_of_a_product_has_pages_of_its_own() -> None:
+    """In a new process, whose heap has no room for it."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        pytest.skip("no oneDNN")
+    done = subprocess.run([sys.executable, "-c", _KEPT], capture_output=True, text=True, check=True)
+    of_first, of_both = map(int, done.stdout.split())
+    assert of_both == of_first > 2**17

@@ -14,7 +14,7 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 """Where glibc's own adjustment of the threshold ends, too; setting one threshold stops the adjustment of both."""
 _USUAL_MAPPINGS = 2**16
 _LARGEST_INT = 2**31 - 1
-_LARGE = 2**20
+_LARGE = 2**17  # what glibc itself takes for it at first
 _open = 0  # how many engines keep freed memory
 
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sprachbund.gradients.allocator import mapped_apart
+
 # For 32 rows of 65,536 or 122,880 and up to 32 columns, a bank's, oneDNN does 46 to 70 GFLOP/s where MKL does 6 to 38;
 # from 64 columns on they are equal. Both gain a quarter by full vectors (128 columns against 125). For 200,000 rows of
 # 512, an index, and 4 to 16 columns, oneDNN takes half the time.
@@ -18,6 +20,8 @@ _MOST_COLUMNS_FOR_ONEDNN = 64
 _TOKENS_FOR_ONEDNN = 1024
 _LARGEST_TRANSPOSED_FOR_ONEDNN = 2**18
 _SINGLE = torch.float32
+_set_up: set[tuple[object, ...]] = set()
+"""The kinds of products that oneDNN has met."""
 
 
 def padded_columns(size: int) -> int:
@@ -54,6 +58,15 @@ def through_linear(g: Tensor, weight_OI: Tensor) -> Tensor:
 
 
 def _by_onednn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    kind = (rows.shape[:-1].numel(), weight.shape, weight.stride(), bias is None)
+    if kind in _set_up:
+        return _multiplied(rows, weight, bias)
+    _set_up.add(kind)
+    with mapped_apart():  # half a megabyte stays, which would lie amid the memory of a pass
+        return _multiplied(rows, weight, bias)
+
+
+def _multiplied(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     # The operator that compiled models call: nothing public reaches oneDNN's product for float32.
     found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return found
