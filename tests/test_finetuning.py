@@ -168,6 +168,19 @@ def test_a_finished_run_is_not_trained_again(model, whole):
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
 
 
+def test_a_run_of_an_older_version_is_known_though_its_record_says_where_the_model_lay(
+    model, whole, tmp_path
+):
+    shutil.copytree(whole, tmp_path / "run")
+    record = tmp_path / "run" / "run.json"
+    settings = json.loads(record.read_text(encoding="utf-8"))
+    settings["model"]["path"] = "elsewhere"
+    record.write_text(json.dumps(settings), encoding="utf-8")
+    finetune(
+        model, CONFIG, tiny_corpus(), None, tmp_path / "run", 0, lambda *_: pytest.fail("trains")
+    )
+
+
 def test_a_run_of_other_settings_is_not_overwritten(model, whole):
     with pytest.raises(RunError, match=r"other settings \(data, seed\)"):
         finetune(model, CONFIG, tiny_corpus(7), None, whole, seed=1)

@@ -24,6 +24,8 @@ STARTING_POINT = "checkpoint-0"
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """Note what a run is made from; refuse a folder that holds one made from something else.
 
+    What a record of an older version has besides, where the model lay, does not count.
+
     A run of other settings that was not trained yet holds nothing to lose, and is begun anew: its starting point goes.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,10 +34,10 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     if has_checkpoints and not record.is_file():
         raise RunError(f"{folder}: holds a run that was not started here; choose another folder")
     found = _read_record(record) if record.is_file() else None
-    if found == settings:
+    changed = sorted(_changed(found, settings)) if found is not None else []
+    if found is not None and not changed:
         return
     if has_checkpoints and found is not None:
-        changed = sorted(key for key in settings if found.get(key) != settings[key])
         raise RunError(
             f"{folder}: holds a run with other settings ({', '.join(changed)}); "
             "choose another folder, or remove this one to train again"
@@ -43,6 +45,15 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     if found is not None:
         shutil.rmtree(folder / STARTING_POINT, ignore_errors=True)
     _write_json(record, settings)
+
+
+def _changed(found: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    for section, values in settings.items():
+        kept = found.get(section)
+        if isinstance(values, Mapping) and isinstance(kept, Mapping):
+            kept = {name: value for name, value in kept.items() if name in values}
+        if kept != values:
+            yield section
 
 
 def _read_record(record: Path) -> Mapping[str, Any]:
