@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from sprachbund import timing
+from sprachbund.batching import Batcher
+from sprachbund.modeling import encode, load_tokenizer
 from sprachbund.planning import plan_study
 from sprachbund.study import Study
 from sprachbund.study_file import read_study
@@ -25,6 +28,30 @@ def test_a_plan_counts_steps_examples_and_bytes_and_writes_nothing(study_file): 
     assert not any(stage.is_done for stage in plan.stages)
     attributed, total = plan.coverage.split()[0], plan.coverage.split()[2]
     assert attributed == total
+
+
+def test_scoring_is_timed_on_batches_as_attribution_packs_them(study_file, monkeypatch):  # noqa: F811
+    """One batch of texts of all lengths would be mostly padding, and its time far too long."""
+    study = Study(
+        read_study(study_file, ["attribution.batch_size=2"]),
+        study_file.parent / "out",
+        study_file.parent,
+    )
+    now, timed = [0.0], []
+
+    def scored(_engine, _bank, batch):
+        timed.append(tuple(batch["input_ids"].shape))
+        now[0] += batch["input_ids"].numel()
+
+    monkeypatch.setattr(timing, "score_batch", scored)
+    monkeypatch.setattr(timing, "_now", lambda: now[0])
+    seconds = timing.measure(study).scoring_seconds
+    tokenizer = load_tokenizer(study.config.model.path)
+    rows = encode(study.data.train, tokenizer, study.config.model.max_length)
+    shapes = [tuple(b["input_ids"].shape) for _, b in Batcher(tokenizer, 4096, 2)(rows)]
+    assert len(timed) == 4  # the first once more, as a warm-up
+    assert set(timed) <= set(shapes)
+    assert abs(seconds - sum(a * b for a, b in shapes) / len(rows)) < 0.25 * seconds
 
 
 def test_a_plan_knows_what_is_done(study_file):  # noqa: F811

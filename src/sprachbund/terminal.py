@@ -163,7 +163,7 @@ def print_plan(console: Console, plan: "Plan", folder: Path) -> None:
     console.print(table)
     console.print(
         f"{plan.coverage}. At most {_nbytes(plan.memory_nbytes)} of memory for weights, optimizer and test "
-        "gradients. Times are measured on one batch on this machine. What stands below “all” are "
+        "gradients. Times are measured on a few batches on this machine. What stands below “all” are "
         "commands of their own."
     )
 

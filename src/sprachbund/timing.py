@@ -1,15 +1,17 @@
-"""What a study's work costs on this machine: timed and weighed on one batch."""
+"""What a study's work costs on this machine: timed and weighed on a few batches."""
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.accuracy import predict_encoded
 from sprachbund.attribution import AttributionConfig, Texts, portions_that_fit
-from sprachbund.batching import Batcher, EncodedRow
+from sprachbund.batching import Batcher, EncodedRow, pack
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import bank_dtype_named
 from sprachbund.gradients.passes import Portion
@@ -17,12 +19,14 @@ from sprachbund.gradients.scoring import fill_bank, score_batch
 from sprachbund.modeling import collate, encode, load_classifier, load_tokenizer
 from sprachbund.study import Study
 
+_Item = TypeVar("_Item")
 _PREDICTED = 64  # rows: as many as a batch of predictions has
+_SCORED = 3  # batches
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was timed and weighed on one batch: seconds of an optimizer step, of the forward pass of one example, of
+    """What was timed and weighed on a few batches: seconds of an optimizer step, of the forward pass of one example, of
     filling the bank of one pass, and of scoring one training example against it."""
 
     step_seconds: float
@@ -82,9 +86,12 @@ def measure(study: Study) -> Measured:
 
 def _typical(rows: list[EncodedRow], count: int) -> list[EncodedRow]:
     """Rows spread evenly over the lengths that occur."""
-    order = sorted(rows, key=lambda row: len(row["input_ids"]))
-    count = min(count, len(rows))
-    return [order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)]
+    return _spread(sorted(rows, key=lambda row: len(row["input_ids"])), count)
+
+
+def _spread(ordered: Sequence[_Item], count: int) -> list[_Item]:
+    count = min(count, len(ordered))
+    return [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]
 
 
 def _seconds_of_training_step(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> float:
@@ -124,15 +131,23 @@ def _now() -> float:
 def _seconds_of_pass(
     engine: GradientEngine, texts: Texts, portion: Portion, config: AttributionConfig
 ) -> tuple[float, float]:
-    """Seconds of filling the bank with a portion, and of scoring a training example, from one typical batch."""
-    typical = _typical(texts.train_rows, config.batch_size)
+    """Seconds of filling the bank with a portion, and of scoring a training example, from a few of the batches.
+
+    Of those that the training set is packed into, by length: rows of all lengths in one would be mostly padding.
+    """
     start = _now()
     tests = (batch for _, batch in texts.packed(portion))
     bank = fill_bank(engine, tests, bank_dtype_named(config.bank_dtype)).bank
     filling = _now() - start
-    batches = [batch for _, batch in texts.batcher(typical)]
+    rows, batcher = texts.train_rows, texts.batcher
+    lengths = [len(row["input_ids"]) for row in rows]
+    packed = list(pack(lengths, batcher.tokens, batcher.examples))
+    batches = [
+        collate([rows[position] for position in positions], texts.tokenizer)
+        for positions in _spread(packed, _SCORED)
+    ]
     score_batch(engine, bank, batches[0])  # lays out the bank
     start = _now()
     for batch in batches:
         score_batch(engine, bank, batch)
-    return filling, (_now() - start) / len(typical)
+    return filling, (_now() - start) / len(batches) * len(packed) / len(rows)
