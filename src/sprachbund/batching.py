@@ -22,9 +22,16 @@ class Batcher:
 
     def __call__(self, rows: Sequence[EncodedRow]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Yield the positions of the rows in a batch, and the batch."""
-        lengths = [len(row["input_ids"]) for row in rows]
-        for positions in pack(lengths, self.tokens, self.examples):
-            yield positions, collate([rows[position] for position in positions], self.tokenizer)
+        for positions in self.packed(rows):
+            yield positions, self.batch(rows, positions)
+
+    def packed(self, rows: Sequence[EncodedRow]) -> Iterator[list[int]]:
+        """The positions of the rows in each batch."""
+        return pack([len(row["input_ids"]) for row in rows], self.tokens, self.examples)
+
+    def batch(self, rows: Sequence[EncodedRow], positions: Sequence[int]) -> dict[str, Tensor]:
+        """The rows at these positions as a batch."""
+        return collate([rows[position] for position in positions], self.tokenizer)
 
 
 def pack(lengths: Sequence[int], tokens: int, examples: int) -> Iterator[list[int]]:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sprachbund.accuracy import predict_encoded
 from sprachbund.attribution import AttributionConfig, Texts, portions_that_fit
-from sprachbund.batching import Batcher, EncodedRow, pack
+from sprachbund.batching import Batcher, EncodedRow
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.memory import bank_dtype_named
 from sprachbund.gradients.passes import Portion
@@ -140,12 +140,8 @@ def _seconds_of_pass(
     bank = fill_bank(engine, tests, bank_dtype_named(config.bank_dtype)).bank
     filling = _now() - start
     rows, batcher = texts.train_rows, texts.batcher
-    lengths = [len(row["input_ids"]) for row in rows]
-    packed = list(pack(lengths, batcher.tokens, batcher.examples))
-    batches = [
-        collate([rows[position] for position in positions], texts.tokenizer)
-        for positions in _spread(packed, _SCORED)
-    ]
+    packed = list(batcher.packed(rows))
+    batches = [batcher.batch(rows, positions) for positions in _spread(packed, _SCORED)]
     score_batch(engine, bank, batches[0])  # lays out the bank
     start = _now()
     for batch in batches:

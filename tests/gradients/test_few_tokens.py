@@ -4,6 +4,7 @@ import copy
 import pickle
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from builders import batches, examples, xlm_roberta
 from sprachbund import pairwise_influence
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.few_tokens import FewTokens
+from sprachbund.gradients.tracked_linear import TrackedLinear
 
 B, H, T, D = 3, 4, 12, 6
 KEPT = torch.tensor([[2, 7], [0, 11], [5, 4]])
@@ -164,6 +166,28 @@ def test_the_last_layer_goes_backward_over_the_token_that_is_read():
     )
 
 
+def test_a_linear_map_of_tokens_to_tokens_gets_all_of_them():
+    """As in an MLP-Mixer: what are few tokens to its neighbours are features to it."""
+    mixing, factors = nn.Linear(T, T).double().requires_grad_(False), []
+
+    def tracked(x: Tensor) -> Tensor:
+        def arrive(*both: Tensor) -> bool:
+            factors.append(both)
+            return True
+
+        anchor = torch.zeros((), requires_grad=True)
+        mixed = TrackedLinear.apply(x.transpose(1, 2), anchor, mixing, B, arrive)
+        return mixed.transpose(1, 2)
+
+    few, dense = few_and_all(D)
+    x = randn(B, T, D)
+    (found,) = differentiated(tracked, [x], few)
+    (expected,) = differentiated(lambda x: mixing(x.mT).mT, [x], dense)
+    torch.testing.assert_close(found + 0, expected)
+    ((right, left),) = factors
+    torch.testing.assert_close(left.mT @ right, torch.einsum("btd,bsd->bts", dense, x))
+
+
 def write_through_a_view(grad: Tensor) -> None:
     grad.view(B, T, 2, -1)[:, :, 0] = 1.0
 
@@ -248,23 +272,19 @@ class Feedforward(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "kind", ["scale inside", "scale first", "hook that changes", "hook that writes"]
+    "make",
+    [
+        *(
+            partial(Feedforward, kind)
+            for kind in ("scale inside", "scale first", "hook that changes", "hook that writes")
+        ),
+        KernelFirst,  # which demands an ordinary tensor
+    ],
 )
-def test_activations_of_other_kinds_are_exact(kind):
+def test_activations_of_other_kinds_are_exact(make):
     model = xlm_roberta(torch.float64)
     for layer in model.roberta.encoder.layer:
-        layer.intermediate.intermediate_act_fn = Feedforward(kind)
-    rows = examples(9)
-    train, test = batches(rows[:5], 3), batches(rows[5:], 2)
-    expected = oracle.influence(model, train, test)
-    found = pairwise_influence(model, train, test)
-    assert oracle.relative_error(found, expected) < 1e-10
-
-
-def test_a_function_that_others_wrote_gets_an_ordinary_tensor():
-    model = xlm_roberta(torch.float64)
-    for layer in model.roberta.encoder.layer:
-        layer.intermediate.intermediate_act_fn = KernelFirst()
+        layer.intermediate.intermediate_act_fn = make()
     rows = examples(9)
     train, test = batches(rows[:5], 3), batches(rows[5:], 2)
     expected = oracle.influence(model, train, test)

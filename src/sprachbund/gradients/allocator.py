@@ -62,7 +62,7 @@ def mapped_apart() -> Iterator[None]:
 
 
 def give_back_freed_memory() -> None:
-    """Give back at once what is freed and kept: the holes that the small parts of a bank leave fit no later batch."""
+    """Give back at once what is freed and kept: holes between small parts that stay fit no later batch."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -49,8 +49,7 @@ class FewTokens(Tensor):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Whatever Python asks, and so not autograd: of views, too, which may be written into."""
-        args, kwargs = tree_map_only(FewTokens, written_out, (args, kwargs or {}))
-        return func(*args, **kwargs)
+        return _of_all_tokens(func, args, kwargs or {})
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -66,8 +65,7 @@ class FewTokens(Tensor):
             made = step(func, *args, **kwargs)
             if made is not None:
                 return made
-        args, kwargs = tree_map_only(FewTokens, written_out, (args, kwargs))
-        return func(*args, **kwargs)
+        return _of_all_tokens(func, args, kwargs)
 
     @property
     def whole_shape(self) -> tuple[int, ...]:
@@ -78,6 +76,11 @@ class FewTokens(Tensor):
     def is_few(self) -> bool:
         """Whether `few` is what counts: nobody had it written out, and may have written into that."""
         return self._written_out is None
+
+    @property
+    def is_by_token(self) -> bool:
+        """Whether it is [B, T, D], with no heads apart and no tokens for features."""
+        return self.axis == 1 and self.few.dim() == 3
 
     def of(self, other: Tensor) -> Tensor:
         """These tokens of a tensor that has all on the same axis."""
@@ -108,6 +111,11 @@ def _with_tokens(few: Tensor, tokens: int, axis: int) -> tuple[int, ...]:
 def written_out(gradient: Tensor) -> Tensor:
     """The same gradient as an ordinary tensor."""
     return gradient.all_tokens() if isinstance(gradient, FewTokens) else gradient
+
+
+def _of_all_tokens(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = tree_map_only(FewTokens, written_out, (args, kwargs))
+    return func(*args, **kwargs)
 
 
 def _by_number(

@@ -71,9 +71,8 @@ class TrackedLinear(torch.autograd.Function):
 
 def _few_of(grad_output: Tensor, size: int) -> FewTokens | None:
     """The tokens [B, L, O] with a gradient, where these are few."""
-    if isinstance(grad_output, FewTokens) and grad_output.is_few:
-        is_by_token = grad_output.few.dim() == 3 and grad_output.axis == 1
-        return grad_output if is_by_token else None
+    if isinstance(grad_output, FewTokens) and grad_output.is_few and grad_output.is_by_token:
+        return grad_output
     g_BTO = by_token(_by_example(written_out(grad_output), size))
     kept_BL = tokens_with_gradient(g_BTO)
     return None if kept_BL is None else FewTokens(take(g_BTO, kept_BL), kept_BL, g_BTO.shape[1])

@@ -33,16 +33,15 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     has_checkpoints = any(step > 0 for step in checkpoint_folders(folder))
     if has_checkpoints and not record.is_file():
         raise RunError(f"{folder}: holds a run that was not started here; choose another folder")
-    found = _read_record(record) if record.is_file() else None
-    changed = sorted(_changed(found, settings)) if found is not None else []
-    if found is not None and not changed:
-        return
-    if has_checkpoints and found is not None:
-        raise RunError(
-            f"{folder}: holds a run with other settings ({', '.join(changed)}); "
-            "choose another folder, or remove this one to train again"
-        )
-    if found is not None:
+    if record.is_file():
+        changed = sorted(_changed(_read_record(record), settings))
+        if not changed:
+            return
+        if has_checkpoints:
+            raise RunError(
+                f"{folder}: holds a run with other settings ({', '.join(changed)}); "
+                "choose another folder, or remove this one to train again"
+            )
         shutil.rmtree(folder / STARTING_POINT, ignore_errors=True)
     _write_json(record, settings)
 
