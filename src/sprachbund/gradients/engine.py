@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sprachbund.errors import GradientError, SprachbundWarning
-from sprachbund.gradients.allocator import freed_memory_kept, give_back_freed_memory
+from sprachbund.gradients.allocator import freed_memory_kept
 from sprachbund.gradients.batches import Batch, batch_size, check_batch, example_alone
 from sprachbund.gradients.capture import Capture
 from sprachbund.gradients.losses import Loss, TaskLoss, check_losses
@@ -85,7 +85,6 @@ class GradientEngine:
         self._by_autograd = {
             name for name, value in self.selection.parameters.items() if value._backward_hooks
         }
-        self._most_tokens = 0
         # What counts as rounding is measured by the gradient with respect to these.
         self._whole = self.selection.parameters
         self._stack = ExitStack()
@@ -190,15 +189,7 @@ class GradientEngine:
             is_enough = size > 1 or self._capture.misshapen
             self._prove_again([batch if is_enough else few_of(batch)], proven_here)
             proven_here |= reached
-        self._give_back_after(batch)
         return losses
-
-    def _give_back_after(self, batch: Batch) -> None:
-        """What is set up for more tokens than there were before lies amid their memory: the next would not fit it."""
-        tokens = max(value.numel() for value in batch.values())
-        if tokens > self._most_tokens:
-            self._most_tokens = tokens
-            give_back_freed_memory()
 
     @property
     def _is_fine(self) -> bool:
