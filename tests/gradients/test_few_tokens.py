@@ -171,12 +171,12 @@ def test_a_linear_map_of_tokens_to_tokens_gets_all_of_them():
     mixing, factors = nn.Linear(T, T).double().requires_grad_(False), []
 
     def tracked(x: Tensor) -> Tensor:
-        def arrive(*both: Tensor) -> bool:
-            factors.append(both)
+        def arrive(x_BTI: Tensor, g_BTO: Tensor, _kept_BL: Tensor | None) -> bool:
+            factors.append((x_BTI, g_BTO))
             return True
 
         anchor = torch.zeros((), requires_grad=True)
-        mixed = TrackedLinear.apply(x.transpose(1, 2), anchor, mixing, B, arrive)
+        mixed = TrackedLinear.apply(x.transpose(1, 2), anchor, mixing, B, arrive, None)
         return mixed.transpose(1, 2)
 
     few, dense = few_and_all(D)

@@ -19,7 +19,6 @@ from torch.utils.hooks import RemovableHandle
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, holds_examples, tensors
-from sprachbund.gradients.few_tokens import written_out
 from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
@@ -29,6 +28,7 @@ from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
 from sprachbund.gradients.shared import Counting, SharedResult, SharedValues
 from sprachbund.gradients.shared_calls import result_of_call, result_of_reading, tables_to_read
 from sprachbund.gradients.sites import Site, used_by_hidden
+from sprachbund.gradients.some_tokens import written_out
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
 
 
@@ -49,7 +49,7 @@ class Capture:
         self.touched: frozenset[str] = frozenset()
         self.is_irregular = False
         self.is_differentiable = True
-        self._expands = True
+        self._expands = self._defers = True
         self._stack = ExitStack()
 
     def __enter__(self) -> "Capture":
@@ -102,20 +102,23 @@ class Capture:
             return dict(current.expected)
 
     def _forward_pass(self, current: Pass, losses: Callable[[], Tensor]) -> Tensor:
-        """Once more where the model does not bear that rows which its examples share come once for each.
+        """Once more where the model does not bear what it was given in place of ordinary tensors.
 
-        A model that repeats them itself, a learned prompt, does not.
+        Rows that its examples share come once for each: a model that repeats them itself, a learned prompt, fails. So
+        may one that does with deferred tokens what only tensors in memory allow.
         """
-        try:
-            with current.shared:
-                return losses()
-        except Exception:
-            if not current.is_expanded:
-                raise
-        self._expands = False
-        current.forget()
-        with current.shared:
-            return losses()
+        while True:
+            try:
+                with current.shared:
+                    return losses()
+            except Exception:
+                if current.is_deferred:
+                    self._defers = current.is_deferred = False
+                elif current.is_expanded:
+                    self._expands = current.is_expanded = False
+                else:
+                    raise
+            current.forget()
 
     @contextmanager
     def _observed(self, batch: Batch, consume: Consumer) -> Iterator[Pass]:
@@ -172,18 +175,35 @@ class Capture:
             current.expected[name] += 1
         rows = input.shape[0]  # the input itself would be kept for the whole backward pass
 
-        def arrive(x_BTI: Tensor, g_BTO: Tensor) -> bool:
+        def arrive(x_BTI: Tensor, g_BTO: Tensor, kept_BL: Tensor | None) -> bool:
             if not current.is_backward:
                 return False
             current.note_rows(module, rows)
+            current.readings.note_tokens(module, kept_BL)
             gradients = LinearRule.from_factors(x_BTI, g_BTO)
             for local_name, name in site.names.items():
                 current.add(name, gradients[local_name])
             return True
 
         anchor = torch.zeros((), requires_grad=True)
-        tracked: Tensor = TrackedLinear.apply(input, anchor, module, current.batch_size, arrive)  # type: ignore[no-untyped-call]
+        read_L = self._tokens_read(module, input)
+        size = current.batch_size
+        tracked: Tensor = TrackedLinear.apply(input, anchor, module, size, arrive, read_L)  # type: ignore[no-untyped-call]
         return tracked
+
+    def _tokens_read(self, module: nn.Module, input: Tensor) -> Tensor | None:
+        """Those of [B, T, I] to compute now, where few are read: by what the gradients of earlier passes showed."""
+        current = self._pass
+        assert current is not None
+        tokens = self._readings.tokens_read.get(module, ())
+        is_by_token = input.dim() == 3 and len(input) == current.batch_size
+        # A batch of one is the proof of no other.
+        if not (self._defers and tokens and is_by_token and current.batch_size > 1):
+            return None
+        if max(tokens) >= input.shape[1] or 2 * len(tokens) > input.shape[1]:
+            return None
+        current.is_deferred = True
+        return torch.tensor(tokens, device=input.device)
 
     def _embedding(self, module: nn.Embedding, input: Tensor) -> Tensor:
         table = module.weight if self._pass is None else module.weight.detach()
@@ -298,7 +318,8 @@ class Capture:
             return
         if not waiting:
             raise came_twice(site.names.values())
-        grad_outputs = tuple(map(written_out, grad_outputs))
+        if not site.rule.takes_few:
+            grad_outputs = tuple(map(written_out, grad_outputs))
         call = waiting.pop()  # what went in is free as soon as it is used
         if shared is not None:
             if shared.is_shared:

@@ -9,36 +9,31 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+
+from sprachbund.gradients.some_tokens import (
+    SomeTokens,
+    by_number,
+    mask_of,
+    of_all_tokens,
+    transposed,
+    viewed,
+    written_out,
+)
 
 aten = torch.ops.aten
+_PROBED_FEATURES = 4
 
 
-class FewTokens(Tensor):
-    """[B, T, ...] or [B, H, T, ...]: `few` at the tokens `kept_BL`, [B, L, ...] or [B, H, L, ...], else zero.
+class FewTokens(SomeTokens):
+    """A gradient that is zero at all other tokens.
 
-    What autograd does with it between two linear maps is done with these tokens. For whatever else is asked, of a hook
-    for instance, it is written out, and then what was written out counts.
+    What autograd does with it between two linear maps is done with the few. For whatever else is asked, of a hook for
+    instance, it is written out.
     """
-
-    few: Tensor
-    kept_BL: Tensor
-    tokens: int
-    """T."""
-    axis: int
-    """The tokens': 1 or 2."""
-    _written_out: Tensor | None
 
     @staticmethod
     def __new__(cls, few: Tensor, kept_BL: Tensor, tokens: int, axis: int = 1) -> "FewTokens":
-        shape = _with_tokens(few, tokens, axis)
-        made = Tensor._make_wrapper_subclass(cls, shape, dtype=few.dtype, device=few.device)
-        made.few, made.kept_BL, made.tokens, made.axis = few, kept_BL, tokens, axis
-        made._written_out = None
-        return made
-
-    def __repr__(self) -> str:  # type: ignore[override]
-        return f"FewTokens({self.whole_shape}, {self.kept_BL.shape[1]} of axis {self.axis})"
+        return cls._holding(few, kept_BL, tokens, axis)
 
     @classmethod
     def __torch_function__(
@@ -49,7 +44,7 @@ class FewTokens(Tensor):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Whatever Python asks, and so not autograd: of views, too, which may be written into."""
-        return _of_all_tokens(func, args, kwargs or {})
+        return of_all_tokens(func, args, kwargs or {})
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -61,90 +56,72 @@ class FewTokens(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         step = _STEPS.get(func)
-        if step is not None and isinstance(args[0], FewTokens) and args[0].is_few:
+        is_of_few = isinstance(args[0], FewTokens) and args[0].is_few
+        if step is not None and (is_of_few or step is _added):
             made = step(func, *args, **kwargs)
             if made is not None:
                 return made
-        return _of_all_tokens(func, args, kwargs)
-
-    @property
-    def whole_shape(self) -> tuple[int, ...]:
-        """With all tokens. Asked for its `shape`, it would be written out."""
-        return _with_tokens(self.few, self.tokens, self.axis)
-
-    @property
-    def is_few(self) -> bool:
-        """Whether `few` is what counts: nobody had it written out, and may have written into that."""
-        return self._written_out is None
-
-    @property
-    def is_by_token(self) -> bool:
-        """Whether it is [B, T, D], with no heads apart and no tokens for features."""
-        return self.axis == 1 and self.few.dim() == 3
-
-    def of(self, other: Tensor) -> Tensor:
-        """These tokens of a tensor that has all on the same axis."""
-        return other.take_along_dim(self._index(other.dim()), self.axis)
+        return of_all_tokens(func, args, kwargs)
 
     def but(self, few: Tensor, axis: int | None = None) -> "FewTokens":
-        """Other numbers at the same tokens."""
         return FewTokens(few, self.kept_BL, self.tokens, self.axis if axis is None else axis)
 
     def all_tokens(self) -> Tensor:
-        """The same as an ordinary tensor; the same one each time."""
         if self._written_out is None:
-            index = self._index(self.few.dim()).expand_as(self.few)
-            zeros = self.few.new_zeros(self.whole_shape)
-            self._written_out = zeros.scatter_(self.axis, index, self.few)
+            self._written_out = self.added_to(self.few.new_zeros(self.whole_shape))
         return self._written_out
 
-    def _index(self, axes: int) -> Tensor:
-        shape = [1] * axes
-        shape[0], shape[self.axis] = self.kept_BL.shape
-        return self.kept_BL.view(shape)
+    def added_to(self, total: Tensor) -> Tensor:
+        """In place, to an ordinary tensor of all tokens."""
+        index = self._index(self.few.dim()).expand_as(self.few)
+        return total.scatter_(self.axis, index, self.of(total) + self.few)
 
 
-def _with_tokens(few: Tensor, tokens: int, axis: int) -> tuple[int, ...]:
-    return *few.shape[:axis], tokens, *few.shape[axis + 1 :]
+def few_of(grad: Tensor, as_tokens: Callable[[Tensor], Tensor]) -> FewTokens | None:
+    """The tokens of a gradient that have one, where these are few; None where most have.
 
-
-def written_out(gradient: Tensor) -> Tensor:
-    """The same gradient as an ordinary tensor."""
-    return gradient.all_tokens() if isinstance(gradient, FewTokens) else gradient
-
-
-def _of_all_tokens(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = tree_map_only(FewTokens, written_out, (args, kwargs))
-    return func(*args, **kwargs)
-
-
-def _by_number(
-    func: Callable[..., Tensor], grad: FewTokens, *others: Any, **options: Any
-) -> FewTokens | None:
-    """Of functions of one number: what they take besides has the gradient's shape."""
-    tensors = [other for other in others if isinstance(other, Tensor)]
-    if any(other.shape != grad.whole_shape for other in tensors):
+    A pooled head reads one token of the last layer, so most of that layer's linear maps and norms have output gradients
+    at one token only. `as_tokens` brings a gradient that is written out to [B, T, D].
+    """
+    if isinstance(grad, FewTokens) and grad.is_few and grad.is_by_token:
+        return grad
+    g_BTD = as_tokens(written_out(grad))
+    kept_BL = tokens_with_gradient(g_BTD)
+    if kept_BL is None:
         return None
-    others = tuple(grad.of(other) if isinstance(other, Tensor) else other for other in others)
-    return grad.but(func(grad.few, *others, **options))
+    return FewTokens(g_BTD.take_along_dim(kept_BL[:, :, None], 1), kept_BL, g_BTD.shape[1])
 
 
-def _viewed(
-    _func: object, grad: FewTokens, shape: Sequence[int], *_strides: object
-) -> FewTokens | None:
-    """Heads apart or together, after the tokens' axis."""
-    stays = grad.axis + 1
-    if tuple(shape[:stays]) != grad.whole_shape[:stays]:
+def tokens_with_gradient(g_BTO: Tensor) -> Tensor | None:
+    """Positions [B, L] of the tokens with an output gradient, where these are few; None where most have one.
+
+    A few features are probed first, of the middle tokens of one example and then of all: where they do not vanish,
+    nothing does.
+    """
+    tokens = g_BTO.shape[1]
+    middle = g_BTO[0, tokens // 2 : tokens // 2 + 2, :_PROBED_FEATURES]
+    if tokens < 4 or bool(middle.any()):
         return None
-    return grad.but(grad.few.reshape(*grad.few.shape[:stays], *shape[stays:]))
-
-
-def _transposed(_func: object, grad: FewTokens, first: int, second: int) -> FewTokens | None:
-    """Heads before or after tokens."""
-    axes = grad.few.dim()
-    if {first % axes, second % axes} != {1, 2}:
+    if int((g_BTO[..., :_PROBED_FEATURES] != 0).any(2).sum(1).max()) > tokens // 2:
         return None
-    return grad.but(grad.few.transpose(1, 2), 3 - grad.axis)
+    live_BT = torch.linalg.vector_norm(g_BTO, ord=1, dim=2) != 0  # five times as fast as any()
+    most = max(int(live_BT.sum(1).max()), 1)
+    return torch.argsort(live_BT, dim=1, descending=True, stable=True)[:, :most]
+
+
+def _added(
+    func: Callable[..., Tensor], first: Tensor, second: Any, **options: Any
+) -> Tensor | None:
+    """Two that are zero at the same tokens, or one and another of all tokens."""
+    if options or not isinstance(second, Tensor):
+        return None
+    grad, other = (first, second) if isinstance(first, FewTokens) else (second, first)
+    if not isinstance(grad, FewTokens) or not grad.is_few:
+        return None
+    if isinstance(other, FewTokens) and other.is_few and grad.is_at(other.kept_BL):
+        return by_number(func, grad, other)
+    other = written_out(other)
+    return grad.added_to(other.clone()) if tuple(other.shape) == grad.whole_shape else None
 
 
 def _attended(
@@ -164,27 +141,45 @@ def _attended(
     """Attention from these tokens, to all."""
     if is_causal or grad.axis != 2:  # a causal mask counts its queries from the first
         return None
-    if attn_mask is not None and attn_mask.shape[-2] != 1:
-        heads = attn_mask.shape[-3] if attn_mask.dim() > 2 else 1
-        attn_mask = grad.of(attn_mask.expand(len(grad.few), heads, *attn_mask.shape[-2:]))
     of_query, of_key, of_value = func(
         *(grad.few, grad.of(query), key, value, grad.of(output), grad.of(logsumexp)),
         *(dropout_p, is_causal),
-        attn_mask=attn_mask,
+        attn_mask=mask_of(grad, attn_mask),
         scale=scale,
     )
     return grad.but(of_query), of_key, of_value
 
 
+def through_layer_norm(
+    func: Callable[..., tuple[Tensor | None, ...]],
+    grad: FewTokens,
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    mean: Tensor,
+    rstd: Tensor,
+    *parameters_and_mask: Any,
+) -> tuple[Tensor | None, ...] | None:
+    """A norm over the features of each token, whose own parameters autograd differentiates for nobody."""
+    *parameters, mask = parameters_and_mask
+    if not grad.is_by_token or len(normalized_shape) != 1 or mask != [True, False, False]:
+        return None
+    of_few = grad.of(input), normalized_shape, grad.of(mean), grad.of(rstd)
+    of_input, *_ = func(grad.few, *of_few, *parameters, mask)
+    assert of_input is not None
+    return grad.but(of_input), None, None
+
+
 _STEPS: dict[Any, Callable[..., Any]] = {
-    aten.gelu_backward.default: _by_number,
-    aten.silu_backward.default: _by_number,
-    aten.threshold_backward.default: _by_number,
-    aten.mul.Tensor: _by_number,
-    aten.view.default: _viewed,
-    aten._unsafe_view.default: _viewed,
-    aten._reshape_alias.default: _viewed,
-    aten.transpose.int: _transposed,
+    aten.gelu_backward.default: by_number,
+    aten.silu_backward.default: by_number,
+    aten.threshold_backward.default: by_number,
+    aten.mul.Tensor: by_number,
+    aten.add.Tensor: _added,
+    aten.view.default: viewed,
+    aten._unsafe_view.default: viewed,
+    aten._reshape_alias.default: viewed,
+    aten.transpose.int: transposed,
+    aten.native_layer_norm_backward.default: through_layer_norm,
 }
 _ATTENTION = "_scaled_dot_product_flash_attention_for_cpu_backward"
 if hasattr(aten, _ATTENTION):  # not public
@@ -204,3 +199,5 @@ NODES = {
 """Autograd's nodes that hand few tokens on to all that they lead to."""
 ATTENTION_NODE = "ScaledDotProductFlashAttentionForCpuBackward0"
 """It does so to what the query came from."""
+NORM_NODE = "NativeLayerNormBackward0"
+"""It takes few tokens, whatever it leads to."""

@@ -30,6 +30,15 @@ class Readings:
         default_factory=lambda: defaultdict(set)
     )
     """The kinds of calls in one pass of each module that was once called on what examples share."""
+    tokens_read: dict[nn.Module, tuple[int, ...]] = field(default_factory=dict)
+    """Of a linear map, where all examples have a gradient at few tokens, and at the same ones; none elsewhere."""
+
+    def note_tokens(self, module: nn.Module, kept_BL: Tensor | None) -> None:
+        """Those that a call had gradients at, if they were few."""
+        are_same = kept_BL is not None and bool((kept_BL == kept_BL[:1]).all())
+        found = tuple(kept_BL[0].tolist()) if kept_BL is not None and are_same else ()
+        if self.tokens_read.setdefault(module, found) != found:
+            self.tokens_read[module] = ()
 
     def is_shared(self, module: nn.Module) -> bool:
         """Whether whatever this module was called on was shared."""
@@ -60,6 +69,8 @@ class Pass:
     """The rows of the last lookup in a table, of examples or of their choices."""
     is_expanded: bool = False
     """Whether rows that examples share were given to the model once for each."""
+    is_deferred: bool = False
+    """Whether the model was given what is computed for few tokens."""
     hooks: list[RemovableHandle] = field(default_factory=list)
     kinds: dict[nn.Module, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Of the calls so far in this pass."""

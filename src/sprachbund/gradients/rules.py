@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from sprachbund.gradients.calls import Call
+from sprachbund.gradients.few_tokens import few_of
 from sprachbund.gradients.per_example import (
     DenseGradient,
     OuterGradient,
     PerExampleGradient,
     RowGradient,
 )
-
-_PROBED_FEATURES = 4
+from sprachbund.gradients.some_tokens import written_out
 
 
 class Rule(ABC):
@@ -32,6 +32,8 @@ class Rule(ABC):
     """The local names of the parameters that the rule knows; one with others says so."""
     least_axes: ClassVar[int] = 2
     """What goes in has at least so many: the examples', and the features'."""
+    takes_few: ClassVar[bool] = False
+    """Whether gradients and inputs may be of few tokens; else they come written out."""
 
     def __init_subclass__(cls, module_type: type[nn.Module] | None = None) -> None:
         if module_type is not None:
@@ -151,11 +153,17 @@ class LookupRule(EmbeddingRule):
 class LayerNormRule(Rule, module_type=nn.LayerNorm):
     """y = w * xhat + b:  grad w[n] = sum over tokens of g * xhat, grad b[n] = sum of g."""
 
+    takes_few = True
+
     def per_example(
         self, call: Call, grad_outputs: tuple[Tensor, ...]
     ) -> dict[str, PerExampleGradient]:
-        module, input, bias = call.module, call.input, call.by_example(grad_outputs[0])
+        module = call.module
         assert isinstance(module, nn.LayerNorm)
+        if len(module.normalized_shape) == 1:
+            input, bias = _factors(call, grad_outputs[0])
+        else:
+            input, bias = written_out(call.input), call.by_example(written_out(grad_outputs[0]))
         # A norm in float32 amid a model in bfloat16: no sum in less than the parameter's own precision.
         dtype = torch.promote_types(
             module.weight.dtype, torch.promote_types(input.dtype, bias.dtype)
@@ -170,34 +178,19 @@ class LayerNormRule(Rule, module_type=nn.LayerNorm):
 
 
 def _factors(call: Call, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-    x_BTI, g_BTO = by_token(call.input), by_token(call.by_example(grad_output))
-    kept_BL = tokens_with_gradient(g_BTO)
-    return (x_BTI, g_BTO) if kept_BL is None else (take(x_BTI, kept_BL), take(g_BTO, kept_BL))
+    """What went in and the gradient of what came out, [B, L, I] and [B, L, O], of the tokens that have one."""
+
+    def as_tokens(grad: Tensor) -> Tensor:
+        return by_token(call.by_example(grad))
+
+    x_BTI, few = by_token(call.input), few_of(grad_output, as_tokens)
+    if few is None:
+        return written_out(x_BTI), as_tokens(written_out(grad_output))
+    return few.of(x_BTI), few.few
 
 
 def by_token(tensor: Tensor) -> Tensor:
     """Fold everything between the batch and the features into one token axis: [B, T, D]."""
+    if tensor.dim() == 3:
+        return tensor
     return tensor.unsqueeze(1) if tensor.dim() == 2 else tensor.flatten(1, -2)
-
-
-def take(tensor_BTD: Tensor, kept_BL: Tensor) -> Tensor:
-    """The kept tokens, [B, L, D]."""
-    return tensor_BTD.take_along_dim(kept_BL[:, :, None], 1)
-
-
-def tokens_with_gradient(g_BTO: Tensor) -> Tensor | None:
-    """Positions [B, L] of the tokens with an output gradient, where these are few; None where most have one.
-
-    A pooled head reads one token of the last layer, so most of that layer's linear maps have output gradients at one
-    token only. A few features are probed first, of the middle tokens of one example and then of all: where they do
-    not vanish, nothing does.
-    """
-    tokens = g_BTO.shape[1]
-    middle = g_BTO[0, tokens // 2 : tokens // 2 + 2, :_PROBED_FEATURES]
-    if tokens < 4 or bool(middle.any()):
-        return None
-    if int((g_BTO[..., :_PROBED_FEATURES] != 0).any(2).sum(1).max()) > tokens // 2:
-        return None
-    live_BT = torch.linalg.vector_norm(g_BTO, ord=1, dim=2) != 0  # five times as fast as any()
-    most = max(int(live_BT.sum(1).max()), 1)
-    return torch.argsort(live_BT, dim=1, descending=True, stable=True)[:, :most]

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sprachbund.gradients.few_tokens import ATTENTION_NODE, NODES, FewTokens, written_out
-from sprachbund.gradients.products import linear, through_linear
-from sprachbund.gradients.rules import by_token, take, tokens_with_gradient
+from sprachbund.gradients.deferred import linear_at
+from sprachbund.gradients.few_tokens import ATTENTION_NODE, NODES, NORM_NODE, few_of
+from sprachbund.gradients.products import through_linear
+from sprachbund.gradients.rules import by_token
+from sprachbund.gradients.some_tokens import SomeTokens, written_out
 
-OnFactors = Callable[[Tensor, Tensor], bool]
-"""Receives inputs [B, L, I] and output gradients [B, L, O] of the tokens that have one.
+OnFactors = Callable[[Tensor, Tensor, Tensor | None], bool]
+"""Receives inputs [B, L, I] and output gradients [B, L, O] of the tokens that have one, and which, if they are few.
 
 Says whether the backward pass is the losses' own, and not one that the model makes within, whose gradients it sees.
 """
@@ -26,7 +28,7 @@ class TrackedLinear(torch.autograd.Function):
     """y = x W^T + b for frozen W and b.
 
     The anchor is any tensor that requires a gradient (and gets none): so the backward pass comes by even where no input
-    requires one.
+    requires one. `read_L`: the tokens of [B, T, I] to compute now, the others being deferred.
     """
 
     @staticmethod
@@ -37,27 +39,31 @@ class TrackedLinear(torch.autograd.Function):
         module: nn.Linear,
         size: int,
         on_factors: OnFactors,
+        read_L: Tensor | None,
     ) -> Tensor:
         ctx.save_for_backward(input)
         ctx.module, ctx.size, ctx.on_factors = module, size, on_factors
-        output = linear(input, module.weight, module.bias)
+        output = linear_at(input, module.weight, module.bias, read_L)
+        if isinstance(output, SomeTokens):
+            return output
         # Often a view, of a product over tokens: autograd lets nobody write into a view that comes out of a function.
         apart: Tensor = torch.ops.aten._unsafe_view(output, output.shape)
         return apart
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
         if torch.is_grad_enabled():  # a loss that differentiates through a gradient (create_graph)
             return _if_needed(ctx, lambda: grad_output @ ctx.module.weight)
         # Detached: a bank that kept it with its history would keep the whole pass, and the pass the bank.
         input = ctx.saved_tensors[0].detach()
         x_BTI = by_token(_by_example(input, ctx.size))
-        of_few = _few_of(grad_output, ctx.size)
+        of_few = few_of(grad_output, lambda grad: by_token(_by_example(grad, ctx.size)))
         if of_few is None:
             grad_output = written_out(grad_output)
-            ctx.on_factors(x_BTI, by_token(_by_example(grad_output, ctx.size)))
+            g_BTO = by_token(_by_example(grad_output, ctx.size))
+            ctx.on_factors(written_out(x_BTI), g_BTO, None)
             return _if_needed(ctx, lambda: through_linear(grad_output, ctx.module.weight))
-        is_own = ctx.on_factors(of_few.of(x_BTI), of_few.few)
+        is_own = ctx.on_factors(of_few.of(x_BTI), of_few.few, of_few.kept_BL)
 
         def through() -> Tensor:
             made = of_few.but(through_linear(of_few.few, ctx.module.weight))
@@ -67,15 +73,6 @@ class TrackedLinear(torch.autograd.Function):
             return made.all_tokens().view(input.shape)
 
         return _if_needed(ctx, through)
-
-
-def _few_of(grad_output: Tensor, size: int) -> FewTokens | None:
-    """The tokens [B, L, O] with a gradient, where these are few."""
-    if isinstance(grad_output, FewTokens) and grad_output.is_few and grad_output.is_by_token:
-        return grad_output
-    g_BTO = by_token(_by_example(written_out(grad_output), size))
-    kept_BL = tokens_with_gradient(g_BTO)
-    return None if kept_BL is None else FewTokens(take(g_BTO, kept_BL), kept_BL, g_BTO.shape[1])
 
 
 def _leads_to_linear_maps(node: Any) -> bool:
@@ -89,6 +86,8 @@ def _leads_to_linear_maps(node: Any) -> bool:
         following = [next_node for next_node, _ in node.next_functions]
         if node.name() == ATTENTION_NODE:
             waiting.append(following[0])
+        elif node.name() == NORM_NODE:
+            continue
         elif node.name() in NODES:
             waiting += following
         else:
@@ -102,8 +101,8 @@ def _by_example(tensor: Tensor, size: int) -> Tensor:
 
 def _if_needed(
     ctx: Any, gradient: Callable[[], Tensor]
-) -> tuple[Tensor | None, None, None, None, None]:
-    return (gradient() if ctx.needs_input_grad[0] else None), None, None, None, None
+) -> tuple[Tensor | None, None, None, None, None, None]:
+    return (gradient() if ctx.needs_input_grad[0] else None), None, None, None, None, None
 
 
 @contextmanager

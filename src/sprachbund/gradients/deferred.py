@@ -1,0 +1,305 @@
+"""Activations that are computed at the tokens that are read, and at the others once somebody asks for them.
+
+A pooled head reads one token of the last layer; that layer's linear maps, attention and norms at all others are 7
+percent of a small model's epoch (docs/performance.md). Which tokens are read shows in the gradients of earlier passes.
+Where that was no good guess, the rest is computed when it is needed: it costs time, and changes no number.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from sprachbund.errors import GradientError
+from sprachbund.gradients.few_tokens import FewTokens, few_of, through_layer_norm
+from sprachbund.gradients.products import linear
+from sprachbund.gradients.some_tokens import (
+    SomeTokens,
+    by_number,
+    mask_of,
+    of_all_tokens,
+    transposed,
+    viewed,
+    written_out,
+)
+
+aten = torch.ops.aten
+
+
+class _Rest:
+    """All tokens of what a function makes: computed once, when first asked for."""
+
+    def __init__(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._call: tuple[Any, ...] | None = (func, args, kwargs)
+        self._versions = [
+            (leaf, _version(leaf)) for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf)
+        ]
+        self._found: Any = None
+
+    def found(self) -> Any:
+        if self._call is not None:
+            if any(_version(given) != version for given, version in self._versions):
+                raise GradientError(
+                    "the model or the loss wrote into a tensor after it was used, and asked only then for what had "
+                    "been made of it: write into a copy"
+                )
+            with torch.no_grad():
+                self._found = of_all_tokens(*self._call)
+            self._call = None
+            self._versions.clear()
+        return self._found
+
+
+class DeferredTokens(SomeTokens):
+    """An activation, of which the rest has not been computed.
+
+    What a layer does with it, norms and attention from it included, is done at these tokens and deferred at the others.
+    All else that is asked gets all tokens.
+    """
+
+    _rest: _Rest
+    _result: int | None
+    """Which of the function's results, if it has several."""
+
+    @staticmethod
+    def __new__(cls, few: Tensor, kept_BL: Tensor, tokens: int, axis: int = 1) -> "DeferredTokens":
+        return cls._holding(few, kept_BL, tokens, axis)
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """What is not known to come to `__torch_dispatch__` is asked of an ordinary tensor."""
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if _writes(name):
+            tree_map_only(DeferredTokens, DeferredTokens.all_tokens, (args, kwargs))
+        elif func not in _DISPATCHED and name != "__get__":
+            args, kwargs = tree_map_only(DeferredTokens, _WrittenOut.apply, (args, kwargs))
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **kwargs)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if any(issubclass(kind, FewTokens) for kind in types):
+            return FewTokens.__torch_dispatch__(func, types, args, kwargs)
+        if func in _ANSWERS:
+            answer = _ANSWERS[func](func, *args, **kwargs)
+            if answer is not None:
+                return answer
+        if func in _STEPS and any(isinstance(arg, DeferredTokens) and arg.is_few for arg in args):
+            made = _STEPS[func](func, *args, **kwargs)
+            if made is not None:
+                return _with_rest(made, _Rest(func, args, kwargs))
+        return of_all_tokens(func, args, kwargs)
+
+    @property
+    def is_few(self) -> bool:
+        """Nor may it have been written into, or what it is a view of: then the rest knows."""
+        return self._written_out is None and _version(self) == 0
+
+    def but(self, few: Tensor, axis: int | None = None) -> "DeferredTokens":
+        return DeferredTokens(few, self.kept_BL, self.tokens, self.axis if axis is None else axis)
+
+    def all_tokens(self) -> Tensor:
+        if self._written_out is None:
+            found = self._rest.found()
+            self._written_out = found if self._result is None else found[self._result]
+        return self._written_out
+
+    def alias(self) -> "DeferredTokens":
+        """The same numbers and the same rest."""
+        made = self.but(self.few)
+        made._rest, made._result, made._written_out = self._rest, self._result, self._written_out
+        return made
+
+    def position(self, token: int) -> int | None:
+        """Where this token is among the few, if it is one of them for all examples."""
+        found = (self.kept_BL == token % self.tokens).all(0).nonzero()
+        return int(found[0]) if len(found) else None
+
+
+def linear_at(
+    input: Tensor, weight_OI: Tensor, bias_O: Tensor | None, read_L: Tensor | None
+) -> Tensor:
+    """x W^T + b, without gradient: of what is deferred at its tokens, of [B, T, I] at those that are read, if known."""
+    if isinstance(input, DeferredTokens) and input.is_few and input.is_by_token:
+        few, kept_BL, tokens = input.few, input.kept_BL, input.tokens
+    elif read_L is not None:
+        few, kept_BL, tokens = input[:, read_L], read_L.expand(len(input), -1), input.shape[1]
+    else:
+        return linear(written_out(input), weight_OI, bias_O)
+    made = DeferredTokens(linear(few, weight_OI, bias_O), kept_BL, tokens)
+    return _with_rest(made, _Rest(linear, (input, weight_OI, bias_O), {}))
+
+
+def _with_rest(made: Any, rest: _Rest) -> Any:
+    results = (made,) if isinstance(made, DeferredTokens) else made
+    for number, result in enumerate(results):
+        result._rest, result._result = rest, None if result is made else number
+    return made
+
+
+def _version(value: Tensor) -> int:
+    with torch._C.DisableTorchFunctionSubclass():
+        return value._version
+
+
+def _is_tensor(leaf: object) -> bool:
+    return isinstance(leaf, Tensor)
+
+
+def _writes(name: str) -> bool:
+    """Whether a function of this name writes into what it is given."""
+    is_plain = name.endswith("_") and not name.endswith("__")
+    return is_plain or name == "__setitem__" or name.startswith("__i")
+
+
+class _WrittenOut(torch.autograd.Function):
+    """All tokens, as far as autograd sees a function of the few."""
+
+    @staticmethod
+    def forward(_ctx: Any, deferred: DeferredTokens) -> Tensor:
+        whole = deferred.all_tokens()
+        apart: Tensor = aten._unsafe_view(whole, whole.shape)
+        return apart
+
+    @staticmethod
+    def backward(_ctx: Any, grad_output: Tensor) -> Tensor:
+        return grad_output
+
+
+def _of_two(
+    func: Callable[..., Tensor], first: Any, second: Any, **options: Any
+) -> SomeTokens | None:
+    """Functions of two numbers, the first or the second of which is deferred."""
+    if isinstance(first, DeferredTokens) and first.is_few:
+        return by_number(func, first, second, **options)
+    return by_number(lambda few, other: func(other, few, **options), second, first)
+
+
+def _normalised(
+    func: Callable[..., tuple[Tensor, ...]],
+    held: Any,
+    normalized_shape: Sequence[int],
+    *options: Any,
+) -> tuple[DeferredTokens, ...] | None:
+    """A norm over the features of each token: its output, the mean, one over the deviation."""
+    if not _is_deferred(held) or not held.is_by_token or len(normalized_shape) != 1:
+        return None
+    return tuple(held.but(result) for result in func(held.few, normalized_shape, *options))
+
+
+def _attended(
+    func: Callable[..., tuple[Tensor, Tensor]],
+    query: Any,
+    key: Tensor,
+    value: Tensor,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    attn_mask: Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[DeferredTokens, ...] | None:
+    """Attention from these tokens, to all."""
+    if not _is_deferred(query) or query.axis != 2 or is_causal:
+        return None  # a causal mask counts its queries from the first
+    found = func(
+        *(query.few, written_out(key), written_out(value), dropout_p, is_causal),
+        attn_mask=mask_of(query, attn_mask),
+        scale=scale,
+    )
+    return tuple(map(query.but, found))
+
+
+def _of_first(step: Callable[..., Any]) -> Callable[..., Any]:
+    def of_first(func: Callable[..., Any], held: Any, *args: Any, **kwargs: Any) -> Any:
+        return step(func, held, *args, **kwargs) if _is_deferred(held) else None
+
+    return of_first
+
+
+def _is_deferred(value: object) -> bool:
+    return isinstance(value, DeferredTokens) and value.is_few
+
+
+def _alias(_func: object, held: DeferredTokens) -> DeferredTokens:
+    return held.alias()
+
+
+def _selected(_func: object, held: DeferredTokens, axis: int, token: int) -> Tensor | None:
+    """One token of each example, if it is at hand."""
+    if not held.is_few or axis % held.few.dim() != held.axis:
+        return None
+    position = held.position(token)
+    return None if position is None else held.few.select(axis, position)
+
+
+def _kind_of_attention(
+    func: Callable[..., int], query: Tensor, *others: Any, **options: Any
+) -> int | None:
+    """It goes by shapes, so that memory that nobody touches does for the query."""
+    if not isinstance(query, DeferredTokens):
+        return None
+    untouched = torch.empty(query.whole_shape, dtype=query.dtype, device=query.device)
+    return func(untouched, *map(written_out, others), **options)
+
+
+def _through_layer_norm(
+    func: Callable[..., Any], grad: Tensor, *others: Any
+) -> tuple[Tensor | None, ...] | None:
+    few = few_of(grad, lambda grad_BTD: grad_BTD) if grad.dim() == 3 else None
+    return None if few is None else through_layer_norm(func, few, *others)
+
+
+_STEPS: dict[Any, Callable[..., Any]] = {
+    aten.gelu.default: _of_first(by_number),
+    aten.silu.default: _of_first(by_number),
+    aten.relu.default: _of_first(by_number),
+    aten.tanh.default: _of_first(by_number),
+    aten.add.Tensor: _of_two,
+    aten.mul.Tensor: _of_two,
+    aten.view.default: _of_first(viewed),
+    aten._unsafe_view.default: _of_first(viewed),
+    aten._reshape_alias.default: _of_first(viewed),
+    aten.transpose.int: _of_first(transposed),
+    aten.native_layer_norm.default: _normalised,
+}
+"""What is deferred itself."""
+_ANSWERS: dict[Any, Callable[..., Any]] = {
+    aten.detach.default: _alias,
+    aten.select.int: _selected,
+    aten._fused_sdp_choice.default: _kind_of_attention,
+    aten.native_layer_norm_backward.default: _through_layer_norm,
+}
+"""What is known without the rest."""
+_ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
+if hasattr(aten, _ATTENTION):  # not public
+    _STEPS[getattr(aten, _ATTENTION).default] = _attended
+
+_DISPATCHED = {
+    *(F.gelu, F.silu, F.relu, torch.relu, Tensor.relu, torch.tanh, Tensor.tanh),
+    *(torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__),
+    *(torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__),
+    *(F.layer_norm, F.dropout, F.scaled_dot_product_attention),
+    *(Tensor.view, Tensor.reshape, Tensor.transpose, torch.transpose, Tensor.contiguous),
+    *(Tensor.__getitem__, Tensor.detach, Tensor.register_hook),
+    *(Tensor.size, Tensor.__len__, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.is_contiguous),
+    *(Tensor.is_floating_point, torch.is_floating_point),
+}
+"""What Python may call on it: functions and questions that lead to the steps above, or to shapes alone."""
