@@ -7,10 +7,11 @@ from torch import Tensor
 
 from sprachbund.gradients.allocator import mapped_apart
 from sprachbund.gradients.per_example import OuterGradient
+from sprachbund.gradients.products import is_on_intel
 
-# 32 MiB of float32: 32 examples of 256 x 1024, a small model's largest matrix. Half of it makes the products of 768
-# columns and more 3 to 6 percent slower (docs/performance.md).
-_NUMBERS = 2**23
+# 32 MiB of float32: 32 examples of 256 x 1024, a small model's largest matrix. On AMD half of it makes the products of
+# 768 columns and more 3 to 6 percent slower, on Intel those of 1024 columns a sixth faster (docs/performance.md).
+_NUMBERS, _NUMBERS_ON_INTEL = 2**23, 2**22
 _STRIP = 64
 """Matrix products go by strips of rows: what is left over costs nearly as much as a whole strip."""
 
@@ -36,13 +37,17 @@ class Buffer:
         kind = like.dtype, like.device
         if kind not in self._memory or self._memory[kind].numel() < numbers:
             with mapped_apart():  # it outlives the passes, whose memory it would else lie amid
-                self._memory[kind] = like.new_empty(max(numbers, _NUMBERS))
+                self._memory[kind] = like.new_empty(max(numbers, _room()))
         return self._memory[kind][:numbers].view(shape)
 
 
 def _rows_at_once(rows: int, numbers_per_row: int) -> int:
     """How many of the rows to write out at a time: all, or whole strips as far as there is room for one."""
-    room = max(1, _NUMBERS // numbers_per_row)
+    room = max(1, _room() // numbers_per_row)
     if room >= rows or room < _STRIP:
         return room
     return room - room % _STRIP
+
+
+def _room() -> int:
+    return _NUMBERS_ON_INTEL if is_on_intel() else _NUMBERS

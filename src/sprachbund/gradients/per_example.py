@@ -126,8 +126,9 @@ class RowGradient:
         example = torch.arange(batch, device=self.ids_BT.device).repeat_interleave(tokens)
         ids, values = self.ids_BT.flatten(), self.rows_BTD.flatten(0, 1)
         if self.padding_idx is not None:  # autograd gives this row no gradient either
-            kept = ids != self.padding_idx
-            example, ids, values = example[kept], ids[kept], values[kept]
+            kept = (ids != self.padding_idx).nonzero().squeeze(1)
+            if len(kept) < len(ids):  # choosing all would copy all
+                example, ids, values = (each.index_select(0, kept) for each in (example, ids, values))
         return SparseRows.coalesced(ids, example, values, batch)
 
     def squared_norm(self) -> Tensor:

@@ -50,13 +50,26 @@ class RowBank(ParameterBank):
         bank_count = torch.searchsorted(bank.row, rows, right=True) - bank_first
         pairs = count * bank_count
         spans = torch.stack([bank_first, bank_count, first, count], dim=1)
-        for start, length, here, entries in spans[pairs > _PAIRS_AT_ONCE].tolist():
-            bank_span, span = slice(start, start + length), slice(here, here + entries)
-            products = bank.values_ED[bank_span] @ batch.values_ED[span].T
-            scores[bank.example[bank_span, None], batch.example[None, span]] += products
+        self._add_products(scores, batch, spans[pairs > _PAIRS_AT_ONCE])
         rare = (pairs > 0) & (pairs <= _PAIRS_AT_ONCE)
         self._add_pairs(scores, batch, spans[rare])
         return scores, gradient.squared_norm()
+
+    def _add_products(self, scores: Tensor, batch: SparseRows, spans_R4: Tensor) -> None:
+        """Rows that equally many examples touch go together, as positions do: one product for all of them."""
+        bank = self._by_row()
+        kinds, kind_R = spans_R4[:, 1::2].unique(dim=0, return_inverse=True)
+        for number, (bank_count, count) in enumerate(kinds.tolist()):
+            rows_at_once = max(1, _ENTRIES_AT_ONCE // (bank_count + count))
+            for spans in spans_R4[kind_R == number].split(rows_at_once):
+                example_Rm, values_RmD = _entries(bank, spans[:, 0], bank_count)
+                example_Rb, values_RbD = _entries(batch, spans[:, 2], count)
+                products = torch.bmm(values_RmD, values_RbD.mT)
+                if products.shape[1:] == scores.shape:  # all examples touch each, in their order
+                    scores += products.sum(0)
+                    continue
+                pairs = example_Rm[:, :, None], example_Rb[:, None, :]
+                scores.index_put_(pairs, products, accumulate=True)
 
     def _add_pairs(self, scores: Tensor, batch: SparseRows, spans_R4: Tensor) -> None:
         bank = self._by_row()
@@ -83,6 +96,16 @@ class RowBank(ParameterBank):
 
     def _kept(self) -> Iterator[Tensor]:
         yield self._by_row().values_ED
+
+
+def _entries(rows: SparseRows, first_R: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Of rows with so many entries each: their examples [R, count] and vectors [R, count, D]."""
+    start, stop = int(first_R[0]), int(first_R[-1]) + count
+    if stop - start == len(first_R) * count:  # one after the other
+        shape = len(first_R), count
+        return rows.example[start:stop].view(shape), rows.values_ED[start:stop].view(*shape, -1)
+    index_Rc = first_R[:, None] + torch.arange(count, device=first_R.device)
+    return rows.example[index_Rc], rows.values_ED[index_Rc]
 
 
 class TiedBank(ParameterBank):
