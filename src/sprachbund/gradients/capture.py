@@ -6,7 +6,7 @@ each module's per-example gradient takes the place of its weight gradient.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
 from sprachbund.gradients.one_pass import Pass, Readings, came_twice, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
-from sprachbund.gradients.shared import Counting, SharedResult, SharedValues
+from sprachbund.gradients.shared import Counting, NotFollowedError, SharedResult, SharedValues
 from sprachbund.gradients.shared_calls import result_of_call, result_of_reading, tables_to_read
 from sprachbund.gradients.sites import Site, used_by_hidden
 from sprachbund.gradients.some_tokens import written_out
@@ -49,7 +49,7 @@ class Capture:
         self.touched: frozenset[str] = frozenset()
         self.is_irregular = False
         self.is_differentiable = True
-        self._expands = self._defers = True
+        self._expands = self._defers = self._follows = True
         self._stack = ExitStack()
 
     def __enter__(self) -> "Capture":
@@ -109,8 +109,12 @@ class Capture:
         """
         while True:
             try:
-                with current.shared:
-                    return losses()
+                with current.shared if self._follows else nullcontext():
+                    found = losses()
+                    self._follows = current.shared.is_needed
+                    return found
+            except NotFollowedError:
+                self._follows = True
             except Exception:
                 if current.is_deferred:
                     self._defers = current.is_deferred = False
@@ -262,6 +266,8 @@ class Capture:
             results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
         if isinstance(site.rule, EmbeddingRule):
             current.looked_up = input.shape[0]
+            assert isinstance(site.module, nn.Embedding)
+            current.shared.look_up(site.module.weight)
         for name in site.names.values():
             current.expected[name] += 1
         run = partial(self._backward, site, [call], shared)

@@ -8,7 +8,7 @@ adds up what the examples send back. Here it is read off first, and goes back ex
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -140,6 +140,10 @@ class _Followed:
         return (*self.route, (self.uses, func.__name__))
 
 
+class NotFollowedError(Exception):
+    """Something that examples may share came in a pass in which nothing is followed."""
+
+
 class SharedValues(TorchFunctionMode):
     """Inside, results that are `watch`ed are followed to where they meet something of each of the examples.
 
@@ -147,6 +151,9 @@ class SharedValues(TorchFunctionMode):
     tensor that has one for each, it is spread: the same numbers, whose gradient comes example by example.
 
     A table (by its `id`) that is read otherwise than by a lookup is watched from there on: `read(table)` gives what is.
+
+    Following costs some microseconds for each function that the model calls, so that where earlier passes had nothing
+    to follow it is left out. Whatever is watched then is a `NotFollowedError`.
     """
 
     def __init__(
@@ -163,8 +170,26 @@ class SharedValues(TorchFunctionMode):
         self._followed: dict[int, _Followed] = {}
         self._read_from: dict[int, Tensor] = {}
         self._spread: dict[tuple[int, int], Tensor] = {}
+        self._looked_up: set[int] = set()
+        self._is_followed = False
+
+    def __enter__(self) -> Self:
+        self._is_followed = True
+        entered: Self = super().__enter__()  # type: ignore[no-untyped-call]
+        return entered
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there was anything to follow, or there is a table that may be read as it was not looked up."""
+        return bool(self._results or self._read_from or self._tables - self._looked_up)
+
+    def look_up(self, table: Tensor) -> None:
+        """Its module was called."""
+        self._looked_up.add(id(table))
 
     def watch(self, values: Tensor, result: SharedResult) -> None:
+        if not self._is_followed:
+            raise NotFollowedError
         result.holds(values)
         self._results.append(result)
         self._followed[id(values)] = _Followed(values, result, ())
