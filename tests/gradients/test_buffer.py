@@ -45,7 +45,7 @@ def written_out(gradient: OuterGradient) -> torch.Tensor:
     ],
 )
 def test_blocks_are_whole_strips_and_hold_every_entry_once(rows, columns, heights, monkeypatch):
-    monkeypatch.setattr(buffer_module, "_NUMBERS", ROOM)
+    monkeypatch.setattr(buffer_module, "_room", lambda: ROOM)
     gradient = random_gradient(3, rows, columns, seed=1)
     found = torch.full((3, rows * columns), torch.nan, dtype=torch.float64)
     seen = []
@@ -65,7 +65,7 @@ def test_scores_do_not_depend_on_how_gradients_are_written_out(
 ):
     """More entries than are transposed at once."""
     monkeypatch.setattr(matrix_banks, "_WIDEST", widest)
-    monkeypatch.setattr(buffer_module, "_NUMBERS", 40_000)
+    monkeypatch.setattr(buffer_module, "_room", lambda: 40_000)
     test, train = (random_gradient(count, *shape, seed=count) for count in (4, 3))
     weight_GM = torch.eye(4, dtype=torch.float64)
     if placement == "means":

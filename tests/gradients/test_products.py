@@ -17,6 +17,13 @@ from sprachbund.gradients.products import (
 )
 
 
+@pytest.fixture(params=[False, True], ids=["amd", "intel"], autouse=True)
+def is_on_intel(request, monkeypatch) -> bool:
+    """As if the processor were the other maker's, too: either way the numbers are right."""
+    monkeypatch.setattr(products, "is_on_intel", lambda: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("columns", [1, 2, 8, 16, 61, 64, 65, 128])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_products_are_added_to_what_is_there(columns, dtype):
@@ -81,13 +88,20 @@ def calls(monkeypatch):
     return made
 
 
-def test_whole_numbers_of_blocks_of_tokens_go_to_onednn_and_no_others(calls):
-    weight = torch.randn(256, 256)
-    for tokens, expected in ((1024, 2), (1023, 0), (3072, 2), (0, 0)):
+def test_whole_numbers_of_blocks_of_tokens_go_to_onednn_and_no_others(calls, is_on_intel):
+    """There and back, on Intel only there."""
+    weight, both = torch.randn(256, 256), 1 if is_on_intel else 2
+    for tokens, expected in ((1024, both), (1023, 0), (3072, both), (0, 0)):
         calls.clear()
         assert linear(torch.randn(tokens, 256), weight, None).shape == (tokens, 256)
         assert through_linear(torch.randn(tokens, 256), weight).shape == (tokens, 256)
         assert len(calls) == expected
+
+
+@pytest.mark.parametrize("rows", [256, 2048])
+def test_weights_beyond_a_cache_go_to_onednn_where_it_is_faster(rows, calls, is_on_intel):
+    linear(torch.randn(1024, 256), torch.randn(rows, 256), None)
+    assert bool(calls) == (rows == 256 or not is_on_intel)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.calls import Call, holds_examples, tensors
+from sprachbund.gradients.deferred import TokensRead
 from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
@@ -50,6 +51,7 @@ class Capture:
         self.is_irregular = False
         self.is_differentiable = True
         self._expands = self._defers = self._follows = True
+        self._has_deferred = False
         self._stack = ExitStack()
 
     def __enter__(self) -> "Capture":
@@ -93,7 +95,13 @@ class Capture:
         self.touched = frozenset(touched)
         self.misshapen = frozenset(current.not_per_example)
         self.is_irregular = current.is_irregular
+        self._has_deferred = current.is_deferred
         return value.detach()
+
+    def stop_deferring(self) -> bool:
+        """Compute all tokens from now on; whether the last pass did not."""
+        did, self._defers = self._defers and self._has_deferred, False
+        return did
 
     def calls(self, batch: Batch, losses: Callable[[], Tensor]) -> dict[str, int]:
         """How many calls of modules each parameter is in, in one forward pass: shared layers have several."""
@@ -190,12 +198,11 @@ class Capture:
             return True
 
         anchor = torch.zeros((), requires_grad=True)
-        read_L = self._tokens_read(module, input)
-        size = current.batch_size
-        tracked: Tensor = TrackedLinear.apply(input, anchor, module, size, arrive, read_L)  # type: ignore[no-untyped-call]
+        read, size = self._tokens_read(module, input), current.batch_size
+        tracked: Tensor = TrackedLinear.apply(input, anchor, module, size, arrive, read)  # type: ignore[no-untyped-call]
         return tracked
 
-    def _tokens_read(self, module: nn.Module, input: Tensor) -> Tensor | None:
+    def _tokens_read(self, module: nn.Module, input: Tensor) -> TokensRead | None:
         """Those of [B, T, I] to compute now, where few are read: by what the gradients of earlier passes showed."""
         current = self._pass
         assert current is not None
@@ -207,7 +214,7 @@ class Capture:
         if max(tokens) >= input.shape[1] or 2 * len(tokens) > input.shape[1]:
             return None
         current.is_deferred = True
-        return torch.tensor(tokens, device=input.device)
+        return TokensRead(torch.tensor(tokens, device=input.device), current.lent)
 
     def _embedding(self, module: nn.Embedding, input: Tensor) -> Tensor:
         table = module.weight if self._pass is None else module.weight.detach()

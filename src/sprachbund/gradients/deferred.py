@@ -6,7 +6,8 @@ Where that was no good guess, the rest is computed when it is needed: it costs t
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sprachbund.errors import GradientError
-from sprachbund.gradients.few_tokens import FewTokens, few_of, through_layer_norm
+from sprachbund.gradients.few_tokens import (
+    STEPS_BACKWARD,
+    FewTokens,
+    current_leads_to_takers,
+    few_of,
+)
 from sprachbund.gradients.products import linear
 from sprachbund.gradients.some_tokens import (
     SomeTokens,
@@ -27,6 +33,10 @@ from sprachbund.gradients.some_tokens import (
 )
 
 aten = torch.ops.aten
+_WRITTEN = (
+    "the model or the loss wrote into a tensor that is computed for some tokens only, or into one that it was made of: "
+    "write into a copy"
+)
 
 
 class _Rest:
@@ -35,19 +45,18 @@ class _Rest:
     def __init__(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
+        # Without their history, which would live as long as whoever keeps a result.
+        args, kwargs = tree_map_only(Tensor, _without_history, (args, kwargs))
         self._call: tuple[Any, ...] | None = (func, args, kwargs)
         self._versions = [
-            (leaf, _version(leaf)) for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf)
+            (leaf, leaf._version) for leaf in tree_leaves((args, kwargs)) if type(leaf) is Tensor
         ]
         self._found: Any = None
 
     def found(self) -> Any:
         if self._call is not None:
-            if any(_version(given) != version for given, version in self._versions):
-                raise GradientError(
-                    "the model or the loss wrote into a tensor after it was used, and asked only then for what had "
-                    "been made of it: write into a copy"
-                )
+            if any(given._version != version for given, version in self._versions):
+                raise GradientError(_WRITTEN)
             with torch.no_grad():
                 self._found = of_all_tokens(*self._call)
             self._call = None
@@ -59,16 +68,23 @@ class DeferredTokens(SomeTokens):
     """An activation, of which the rest has not been computed.
 
     What a layer does with it, norms and attention from it included, is done at these tokens and deferred at the others.
-    All else that is asked gets all tokens.
+    All else that is asked gets all tokens. Nothing may be written into it: that is an error, upon which the model is
+    run once more without.
     """
 
     _rest: _Rest
     _result: int | None
     """Which of the function's results, if it has several."""
+    _lent: list[Tensor]
+    """What ordinary tensors of this pass share memory with some that is deferred: nobody may write into them."""
 
     @staticmethod
-    def __new__(cls, few: Tensor, kept_BL: Tensor, tokens: int, axis: int = 1) -> "DeferredTokens":
-        return cls._holding(few, kept_BL, tokens, axis)
+    def __new__(
+        cls, few: Tensor, kept_BL: Tensor, tokens: int, axis: int = 1, *, lent: list[Tensor]
+    ) -> "DeferredTokens":
+        made = cls._holding(few, kept_BL, tokens, axis)
+        made._lent = lent
+        return made
 
     @classmethod
     def __torch_function__(
@@ -80,17 +96,24 @@ class DeferredTokens(SomeTokens):
     ) -> Any:
         """What is not known to come to `__torch_dispatch__` is asked of an ordinary tensor."""
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
-        if _writes(name):
-            tree_map_only(DeferredTokens, DeferredTokens.all_tokens, (args, kwargs))
-        elif func not in _DISPATCHED and name != "__get__":
-            args, kwargs = tree_map_only(DeferredTokens, _WrittenOut.apply, (args, kwargs))
+        lent = _first_of(args, kwargs)._lent
+        writes = _writes(name) and isinstance(args[0], DeferredTokens)
+        if writes or any(shared._version for shared in lent):
+            raise GradientError(_WRITTEN)
+        if func not in _DISPATCHED and name != "__get__":
+            args, kwargs = tree_map_only(DeferredTokens, _all_tokens_lent, (args, kwargs))
         with torch._C.DisableTorchFunctionSubclass():
-            return func(*args, **kwargs)
+            made = func(*args, **kwargs)
+            if type(made) is Tensor and made._is_view():
+                # No view, as autograd sees it, which would add what is written to the deferred ones' history.
+                made = aten._unsafe_view(made, made.shape)
+                lent.append(made.detach())
+            return made
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls,
-        func: Callable[..., Any],
+        func: Any,
         types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
@@ -98,6 +121,8 @@ class DeferredTokens(SomeTokens):
         kwargs = kwargs or {}
         if any(issubclass(kind, FewTokens) for kind in types):
             return FewTokens.__torch_dispatch__(func, types, args, kwargs)
+        if func._schema.is_mutable and isinstance(args[0], DeferredTokens):
+            raise GradientError(_WRITTEN)
         if func in _ANSWERS:
             answer = _ANSWERS[func](func, *args, **kwargs)
             if answer is not None:
@@ -108,19 +133,22 @@ class DeferredTokens(SomeTokens):
                 return _with_rest(made, _Rest(func, args, kwargs))
         return of_all_tokens(func, args, kwargs)
 
-    @property
-    def is_few(self) -> bool:
-        """Nor may it have been written into, or what it is a view of: then the rest knows."""
-        return self._written_out is None and _version(self) == 0
-
     def but(self, few: Tensor, axis: int | None = None) -> "DeferredTokens":
-        return DeferredTokens(few, self.kept_BL, self.tokens, self.axis if axis is None else axis)
+        axis = self.axis if axis is None else axis
+        return DeferredTokens(few, self.kept_BL, self.tokens, axis, lent=self._lent)
 
     def all_tokens(self) -> Tensor:
         if self._written_out is None:
             found = self._rest.found()
-            self._written_out = found if self._result is None else found[self._result]
+            whole = found if self._result is None else found[self._result]
+            self._written_out = whole.contiguous()  # as it has been to all who asked
         return self._written_out
+
+    def all_tokens_lent(self) -> Tensor:
+        """The same to whoever may write into it, as far as autograd sees a function of this one."""
+        whole: Tensor = _WrittenOut.apply(self)  # type: ignore[no-untyped-call]
+        self._lent.append(whole.detach())
+        return whole
 
     def alias(self) -> "DeferredTokens":
         """The same numbers and the same rest."""
@@ -134,18 +162,45 @@ class DeferredTokens(SomeTokens):
         return int(found[0]) if len(found) else None
 
 
+@dataclass(frozen=True)
+class TokensRead:
+    """Positions [L] of the tokens of each example that are read, and what one pass has `lent` of deferred ones."""
+
+    read_L: Tensor
+    lent: list[Tensor]
+
+
 def linear_at(
-    input: Tensor, weight_OI: Tensor, bias_O: Tensor | None, read_L: Tensor | None
+    input: Tensor, weight_OI: Tensor, bias_O: Tensor | None, read: TokensRead | None
 ) -> Tensor:
     """x W^T + b, without gradient: of what is deferred at its tokens, of [B, T, I] at those that are read, if known."""
     if isinstance(input, DeferredTokens) and input.is_few and input.is_by_token:
-        few, kept_BL, tokens = input.few, input.kept_BL, input.tokens
-    elif read_L is not None:
-        few, kept_BL, tokens = input[:, read_L], read_L.expand(len(input), -1), input.shape[1]
+        made = input.but(linear(input.few, weight_OI, bias_O))
+    elif read is not None and not isinstance(input, DeferredTokens):
+        few = linear(input[:, read.read_L], weight_OI, bias_O)
+        kept_BL = read.read_L.expand(len(input), -1)
+        made = DeferredTokens(few, kept_BL, input.shape[1], lent=read.lent)
     else:
         return linear(written_out(input), weight_OI, bias_O)
-    made = DeferredTokens(linear(few, weight_OI, bias_O), kept_BL, tokens)
-    return _with_rest(made, _Rest(linear, (input, weight_OI, bias_O), {}))
+    _with_rest(made, _Rest(linear, (input, weight_OI, bias_O), {}))
+    return made
+
+
+def _first_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> DeferredTokens:
+    return next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, DeferredTokens))
+
+
+def _without_history(value: Tensor) -> Tensor:
+    if isinstance(value, DeferredTokens):
+        return value.alias()
+    # Inside `__torch_dispatch__` a tensor that is detached would else not know of what is written into the first.
+    key = torch._C.DispatchKey.ADInplaceOrView
+    with torch._C._SetExcludeDispatchKeyGuard(key, False):
+        return value.detach()
+
+
+def _all_tokens_lent(value: DeferredTokens) -> Tensor:
+    return value.all_tokens_lent()
 
 
 def _with_rest(made: Any, rest: _Rest) -> Any:
@@ -155,19 +210,10 @@ def _with_rest(made: Any, rest: _Rest) -> Any:
     return made
 
 
-def _version(value: Tensor) -> int:
-    with torch._C.DisableTorchFunctionSubclass():
-        return value._version
-
-
-def _is_tensor(leaf: object) -> bool:
-    return isinstance(leaf, Tensor)
-
-
 def _writes(name: str) -> bool:
     """Whether a function of this name writes into what it is given."""
     is_plain = name.endswith("_") and not name.endswith("__")
-    return is_plain or name == "__setitem__" or name.startswith("__i")
+    return is_plain or name in ("__setitem__", "__set__") or name.startswith("__i")
 
 
 class _WrittenOut(torch.autograd.Function):
@@ -234,7 +280,7 @@ def _of_first(step: Callable[..., Any]) -> Callable[..., Any]:
     return of_first
 
 
-def _is_deferred(value: object) -> bool:
+def _is_deferred(value: object) -> TypeGuard[DeferredTokens]:
     return isinstance(value, DeferredTokens) and value.is_few
 
 
@@ -260,11 +306,13 @@ def _kind_of_attention(
     return func(untouched, *map(written_out, others), **options)
 
 
-def _through_layer_norm(
-    func: Callable[..., Any], grad: Tensor, *others: Any
-) -> tuple[Tensor | None, ...] | None:
+def _backward(func: Callable[..., Any], grad: Tensor, *others: Any, **options: Any) -> Any:
+    """Of a gradient of all tokens, as a reading of some sends it: at those that have one."""
     few = few_of(grad, lambda grad_BTD: grad_BTD) if grad.dim() == 3 else None
-    return None if few is None else through_layer_norm(func, few, *others)
+    if few is None:
+        return None
+    made = STEPS_BACKWARD[func](func, few, *others, **options)
+    return made if current_leads_to_takers() else tree_map_only(FewTokens, written_out, made)
 
 
 _STEPS: dict[Any, Callable[..., Any]] = {
@@ -285,7 +333,10 @@ _ANSWERS: dict[Any, Callable[..., Any]] = {
     aten.detach.default: _alias,
     aten.select.int: _selected,
     aten._fused_sdp_choice.default: _kind_of_attention,
-    aten.native_layer_norm_backward.default: _through_layer_norm,
+    aten.native_layer_norm_backward.default: _backward,
+    aten.gelu_backward.default: _backward,
+    aten.silu_backward.default: _backward,
+    aten.threshold_backward.default: _backward,
 }
 """What is known without the rest."""
 _ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
@@ -298,7 +349,8 @@ _DISPATCHED = {
     *(torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__),
     *(F.layer_norm, F.dropout, F.scaled_dot_product_attention),
     *(Tensor.view, Tensor.reshape, Tensor.transpose, torch.transpose, Tensor.contiguous),
-    *(Tensor.__getitem__, Tensor.detach, Tensor.register_hook),
+    *(Tensor.__getitem__, Tensor.select, torch.select, Tensor.detach),
+    *(Tensor.register_hook, Tensor.retain_grad),
     *(Tensor.size, Tensor.__len__, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.is_contiguous),
     *(Tensor.is_floating_point, torch.is_floating_point),
 }

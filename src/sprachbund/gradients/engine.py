@@ -277,6 +277,8 @@ class GradientEngine:
             prove_own_loss(alone, few_positions(first)[0])
         # What is left to autograd may have been what others were read by: until nothing is wrong.
         while wrong := self._disagreeing(orders, proven) | self._capture.misshapen:
+            if self._capture.stop_deferring():  # a model that writes into what is read of it
+                continue
             self._by_autograd |= wrong
             self._capture.__exit__(None, None, None)
             self._install()

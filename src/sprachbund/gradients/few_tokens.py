@@ -55,7 +55,7 @@ class FewTokens(SomeTokens):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        step = _STEPS.get(func)
+        step = STEPS_BACKWARD.get(func)
         is_of_few = isinstance(args[0], FewTokens) and args[0].is_few
         if step is not None and (is_of_few or step is _added):
             made = step(func, *args, **kwargs)
@@ -106,7 +106,9 @@ def tokens_with_gradient(g_BTO: Tensor) -> Tensor | None:
         return None
     live_BT = torch.linalg.vector_norm(g_BTO, ord=1, dim=2) != 0  # five times as fast as any()
     most = max(int(live_BT.sum(1).max()), 1)
-    return torch.argsort(live_BT, dim=1, descending=True, stable=True)[:, :most]
+    # An example that has a gradient at fewer is given the others' tokens, so that all have the same where they can.
+    rank_BT = 2 * live_BT.int() + live_BT.any(0).int()
+    return torch.argsort(rank_BT, dim=1, descending=True, stable=True)[:, :most].sort(1).values
 
 
 def _added(
@@ -150,7 +152,7 @@ def _attended(
     return grad.but(of_query), of_key, of_value
 
 
-def through_layer_norm(
+def _through_layer_norm(
     func: Callable[..., tuple[Tensor | None, ...]],
     grad: FewTokens,
     input: Tensor,
@@ -166,10 +168,11 @@ def through_layer_norm(
     of_few = grad.of(input), normalized_shape, grad.of(mean), grad.of(rstd)
     of_input, *_ = func(grad.few, *of_few, *parameters, mask)
     assert of_input is not None
-    return grad.but(of_input), None, None
+    made = grad.but(of_input)
+    return made if current_leads_to_takers() else made.all_tokens(), None, None
 
 
-_STEPS: dict[Any, Callable[..., Any]] = {
+STEPS_BACKWARD: dict[Any, Callable[..., Any]] = {
     aten.gelu_backward.default: by_number,
     aten.silu_backward.default: by_number,
     aten.threshold_backward.default: by_number,
@@ -179,17 +182,19 @@ _STEPS: dict[Any, Callable[..., Any]] = {
     aten._unsafe_view.default: viewed,
     aten._reshape_alias.default: viewed,
     aten.transpose.int: transposed,
-    aten.native_layer_norm_backward.default: through_layer_norm,
+    aten.native_layer_norm_backward.default: _through_layer_norm,
 }
+"""Of autograd's backward passes, what few tokens go through as such."""
 _ATTENTION = "_scaled_dot_product_flash_attention_for_cpu_backward"
 if hasattr(aten, _ATTENTION):  # not public
-    _STEPS[getattr(aten, _ATTENTION).default] = _attended
+    STEPS_BACKWARD[getattr(aten, _ATTENTION).default] = _attended
 
-NODES = {
+_NODES = {
     "GeluBackward0",
     "SiluBackward0",
     "ReluBackward0",
     "MulBackward0",
+    "AddBackward0",
     "ViewBackward0",
     "UnsafeViewBackward0",
     "ReshapeAliasBackward0",
@@ -197,7 +202,33 @@ NODES = {
     "CloneBackward0",
 }
 """Autograd's nodes that hand few tokens on to all that they lead to."""
-ATTENTION_NODE = "ScaledDotProductFlashAttentionForCpuBackward0"
+_ATTENTION_NODE = "ScaledDotProductFlashAttentionForCpuBackward0"
 """It does so to what the query came from."""
-NORM_NODE = "NativeLayerNormBackward0"
-"""It takes few tokens, whatever it leads to."""
+_LAST_NODES = {"NativeLayerNormBackward0", "EmbeddingBackward0"}
+"""They take few tokens, and ask anew what they lead to or hand on all."""
+TAKING: set[type[torch.autograd.Function]] = set()
+"""Functions written in Python whose backward pass takes few tokens."""
+
+
+def leads_to_takers(node: Any) -> bool:
+    """Whether each step from this node of the graph to the next that takes few tokens is one that they go."""
+    waiting, seen = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen or getattr(node, "_forward_cls", None) in TAKING:
+            continue
+        seen.add(node)
+        following = [next_node for next_node, _ in node.next_functions]
+        if node.name() == _ATTENTION_NODE:
+            waiting.append(following[0])
+        elif node.name() in _NODES:
+            waiting += following
+        elif node.name() not in _LAST_NODES:
+            return False
+    return True
+
+
+def current_leads_to_takers() -> bool:
+    """The same of all that the node leads to whose backward pass is running."""
+    node = torch._C._current_autograd_node()
+    return all(leads_to_takers(next_node) for next_node, _ in node.next_functions)

@@ -71,6 +71,8 @@ class Pass:
     """Whether rows that examples share were given to the model once for each."""
     is_deferred: bool = False
     """Whether the model was given what is computed for few tokens."""
+    lent: list[Tensor] = field(default_factory=list)
+    """What ordinary tensors share memory with such."""
     hooks: list[RemovableHandle] = field(default_factory=list)
     kinds: dict[nn.Module, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Of the calls so far in this pass."""
@@ -166,6 +168,7 @@ class Pass:
             hook.remove()
         self.hooks.clear()
         self.expected.clear()
+        self.lent.clear()
         self.shared.forget()
 
 

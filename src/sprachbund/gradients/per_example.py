@@ -128,7 +128,9 @@ class RowGradient:
         if self.padding_idx is not None:  # autograd gives this row no gradient either
             kept = (ids != self.padding_idx).nonzero().squeeze(1)
             if len(kept) < len(ids):  # choosing all would copy all
-                example, ids, values = (each.index_select(0, kept) for each in (example, ids, values))
+                example, ids, values = (
+                    each.index_select(0, kept) for each in (example, ids, values)
+                )
         return SparseRows.coalesced(ids, example, values, batch)
 
     def squared_norm(self) -> Tensor:

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from sprachbund.gradients.allocator import mapped_apart
 
-# On AMD, for 32 rows of 65,536 or 122,880 and up to 32 columns, a bank's, oneDNN does 46 to 70 GFLOP/s where MKL does 6 to 38;
-# from 64 columns on they are equal. Both gain a quarter by full vectors (128 columns against 125). For 200,000 rows of
-# 512, an index, and 4 to 16 columns, oneDNN takes half the time. On Intel MKL takes 0.9 to 1.0 of oneDNN's.
+# On AMD, for 32 rows of 65,536 or 122,880 and up to 32 columns, a bank's, oneDNN does 46 to 70 GFLOP/s where MKL does 6
+# to 38; from 64 columns on they are equal. Both gain a quarter by full vectors (128 columns against 125). For 200,000
+# rows of 512, an index, and 4 to 16 columns, oneDNN takes half the time. On Intel MKL takes 0.9 to 1.0 of oneDNN's.
 _VECTOR = 8
 _MOST_COLUMNS_FOR_ONEDNN = 64
 # A linear map of 2,048 tokens and more takes oneDNN 0.75 to 0.98 of the time: torch writes the bias out for every token
 # first. For fewer they are equal. With the transposed weight, read in place, oneDNN is faster only while it fits a
-# core's cache. On Intel it is faster (0.93 to 0.97) for such weights, not transposed; 768 x 3072 takes it 1.11. It keeps
-# megabytes for every number of tokens that it has met, so that it gets round numbers alone.
+# core's cache. On Intel it is faster (0.93 to 0.97) for such weights, not transposed; 768 x 3072 takes it 1.11.
+# It keeps megabytes for every number of tokens that it has met, so that it gets round numbers alone.
 _TOKENS_FOR_ONEDNN = 1024
 _IN_CACHE = 2**18
 _SINGLE = torch.float32

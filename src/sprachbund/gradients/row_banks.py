@@ -58,10 +58,10 @@ class RowBank(ParameterBank):
     def _add_products(self, scores: Tensor, batch: SparseRows, spans_R4: Tensor) -> None:
         """Rows that equally many examples touch go together, as positions do: one product for all of them."""
         bank = self._by_row()
-        kinds, kind_R = spans_R4[:, 1::2].unique(dim=0, return_inverse=True)
+        kinds, kind_R = spans_R4[:, 1::2].unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
         for number, (bank_count, count) in enumerate(kinds.tolist()):
             rows_at_once = max(1, _ENTRIES_AT_ONCE // (bank_count + count))
-            for spans in spans_R4[kind_R == number].split(rows_at_once):
+            for spans in torch.split(spans_R4[kind_R == number], rows_at_once):
                 example_Rm, values_RmD = _entries(bank, spans[:, 0], bank_count)
                 example_Rb, values_RbD = _entries(batch, spans[:, 2], count)
                 products = torch.bmm(values_RmD, values_RbD.mT)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sprachbund.gradients.deferred import linear_at
-from sprachbund.gradients.few_tokens import ATTENTION_NODE, NODES, NORM_NODE, few_of
+from sprachbund.gradients.deferred import TokensRead, linear_at
+from sprachbund.gradients.few_tokens import TAKING, few_of, leads_to_takers
 from sprachbund.gradients.products import through_linear
 from sprachbund.gradients.rules import by_token
 from sprachbund.gradients.some_tokens import SomeTokens, written_out
@@ -28,7 +28,7 @@ class TrackedLinear(torch.autograd.Function):
     """y = x W^T + b for frozen W and b.
 
     The anchor is any tensor that requires a gradient (and gets none): so the backward pass comes by even where no input
-    requires one. `read_L`: the tokens of [B, T, I] to compute now, the others being deferred.
+    requires one. `read`: the tokens of [B, T, I] to compute now, the others being deferred.
     """
 
     @staticmethod
@@ -39,11 +39,11 @@ class TrackedLinear(torch.autograd.Function):
         module: nn.Linear,
         size: int,
         on_factors: OnFactors,
-        read_L: Tensor | None,
+        read: TokensRead | None,
     ) -> Tensor:
         ctx.save_for_backward(input)
         ctx.module, ctx.size, ctx.on_factors = module, size, on_factors
-        output = linear_at(input, module.weight, module.bias, read_L)
+        output = linear_at(input, module.weight, module.bias, read)
         if isinstance(output, SomeTokens):
             return output
         # Often a view, of a product over tokens: autograd lets nobody write into a view that comes out of a function.
@@ -51,7 +51,9 @@ class TrackedLinear(torch.autograd.Function):
         return apart
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
+    def backward(
+        ctx: Any, grad_output: Tensor
+    ) -> tuple[Tensor | None, None, None, None, None, None]:
         if torch.is_grad_enabled():  # a loss that differentiates through a gradient (create_graph)
             return _if_needed(ctx, lambda: grad_output @ ctx.module.weight)
         # Detached: a bank that kept it with its history would keep the whole pass, and the pass the bank.
@@ -68,31 +70,14 @@ class TrackedLinear(torch.autograd.Function):
         def through() -> Tensor:
             made = of_few.but(through_linear(of_few.few, ctx.module.weight))
             suits = is_own and made.whole_shape == input.shape
-            if suits and _leads_to_linear_maps(ctx.next_functions[0][0]):
+            if suits and leads_to_takers(ctx.next_functions[0][0]):
                 return made
             return made.all_tokens().view(input.shape)
 
         return _if_needed(ctx, through)
 
 
-def _leads_to_linear_maps(node: Any) -> bool:
-    """Whether each step from this node of the graph to the next such maps is one that few tokens go."""
-    waiting, seen = [node], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen or getattr(node, "_forward_cls", None) is TrackedLinear:
-            continue
-        seen.add(node)
-        following = [next_node for next_node, _ in node.next_functions]
-        if node.name() == ATTENTION_NODE:
-            waiting.append(following[0])
-        elif node.name() == NORM_NODE:
-            continue
-        elif node.name() in NODES:
-            waiting += following
-        else:
-            return False
-    return True
+TAKING.add(TrackedLinear)
 
 
 def _by_example(tensor: Tensor, size: int) -> Tensor:
