@@ -191,6 +191,7 @@ def test_whoever_looks_sees_an_ordinary_tensor(ask):
     assert isinstance(y, DeferredTokens)
     assert ask(y) == ask(expected)
     assert y.data_ptr()
+    assert y.retains_grad is False
 
 
 def test_what_was_overwritten_before_the_rest_was_asked_for_is_an_error():
@@ -244,9 +245,24 @@ def first_by_the_largest(z: Tensor, mask: Tensor) -> Tensor:
     return z[:, 0] * others.amax(1)
 
 
+def first_scaled(z: Tensor, _mask: Tensor) -> Tensor:
+    """In place, which nobody looks at again."""
+    return z[:, 0].mul_(2)
+
+
+def first_scaled_where_autograd_kept_it(z: Tensor, _mask: Tensor) -> Tensor:
+    return F.gelu(z)[:, 0].mul_(2) + F.gelu(z)[:, 0]
+
+
 def first_and_a_third_where_it_counts(z: Tensor, mask: Tensor) -> Tensor:
     """In every second example the third token has no gradient at all."""
     counts = (mask.sum(1) % 2).to(z)
+    return z[:, 0] + z[:, 2] * counts[:, None]
+
+
+def first_and_a_third_in_some_batches(z: Tensor, mask: Tensor) -> Tensor:
+    """In long texts the third token has no gradient, in no example of a batch."""
+    counts = (mask.sum(1) < 8).to(z)
     return z[:, 0] + z[:, 2] * counts[:, None]
 
 
@@ -279,7 +295,16 @@ def no_more(y: Tensor, _x: Tensor) -> Tensor:
 @pytest.mark.parametrize("size", [1, 2, 5])
 @pytest.mark.parametrize(
     "read",
-    [first, first_or_last, first_by_the_largest, first_and_a_third_where_it_counts, third],
+    [
+        first,
+        first_scaled,
+        first_scaled_where_autograd_kept_it,
+        first_or_last,
+        first_by_the_largest,
+        first_and_a_third_where_it_counts,
+        first_and_a_third_in_some_batches,
+        third,
+    ],
 )
 @pytest.mark.parametrize("between", [no_more, refused, gated_heads, gated_few_heads])
 def test_scores_are_autograds_whatever_is_read(between, read, size):
@@ -382,6 +407,11 @@ def test_what_somebody_keeps_has_no_history():
         ]
         assert all(leaf.grad_fn is None for leaf in given)
         waiting += [leaf for leaf in given if isinstance(leaf, DeferredTokens)]
+
+
+def test_fewer_than_are_at_hand_need_no_others(rests):
+    in_both_ways(lambda y, x: F.gelu(y) + x, lambda z: z[:, 0])
+    assert not rests
 
 
 def test_a_gradient_can_be_asked_for():

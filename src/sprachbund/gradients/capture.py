@@ -120,7 +120,8 @@ class Capture:
                 with current.shared if self._follows else nullcontext():
                     found = losses()
                     self._follows = current.shared.is_needed
-                    return found
+                current.lent.clear()
+                return found
             except NotFollowedError:
                 self._follows = True
             except Exception:

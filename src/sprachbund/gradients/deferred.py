@@ -76,7 +76,7 @@ class DeferredTokens(SomeTokens):
     _result: int | None
     """Which of the function's results, if it has several."""
     _lent: list[Tensor]
-    """What ordinary tensors of this pass share memory with some that is deferred: nobody may write into them."""
+    """Ordinary tensors that are copies in place of views. Who writes into one may not look at any that is deferred."""
 
     @staticmethod
     def __new__(
@@ -105,8 +105,7 @@ class DeferredTokens(SomeTokens):
         with torch._C.DisableTorchFunctionSubclass():
             made = func(*args, **kwargs)
             if type(made) is Tensor and made._is_view():
-                # No view, as autograd sees it, which would add what is written to the deferred ones' history.
-                made = aten._unsafe_view(made, made.shape)
+                made = made.clone()
                 lent.append(made.detach())
             return made
 
@@ -145,7 +144,7 @@ class DeferredTokens(SomeTokens):
         return self._written_out
 
     def all_tokens_lent(self) -> Tensor:
-        """The same to whoever may write into it, as far as autograd sees a function of this one."""
+        """A copy for whoever may write into it, as autograd sees it a function of this one."""
         whole: Tensor = _WrittenOut.apply(self)  # type: ignore[no-untyped-call]
         self._lent.append(whole.detach())
         return whole
@@ -164,7 +163,7 @@ class DeferredTokens(SomeTokens):
 
 @dataclass(frozen=True)
 class TokensRead:
-    """Positions [L] of the tokens of each example that are read, and what one pass has `lent` of deferred ones."""
+    """Positions [L] of the tokens of each example that are read; what one forward pass has `lent`, till it ends."""
 
     read_L: Tensor
     lent: list[Tensor]
@@ -217,13 +216,11 @@ def _writes(name: str) -> bool:
 
 
 class _WrittenOut(torch.autograd.Function):
-    """All tokens, as far as autograd sees a function of the few."""
+    """All tokens, as autograd sees them a function of the few."""
 
     @staticmethod
     def forward(_ctx: Any, deferred: DeferredTokens) -> Tensor:
-        whole = deferred.all_tokens()
-        apart: Tensor = aten._unsafe_view(whole, whole.shape)
-        return apart
+        return deferred.all_tokens().clone()
 
     @staticmethod
     def backward(_ctx: Any, grad_output: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Pass:
     is_deferred: bool = False
     """Whether the model was given what is computed for few tokens."""
     lent: list[Tensor] = field(default_factory=list)
-    """What ordinary tensors share memory with such."""
+    """Copies of such, in place of views, so far in the forward pass."""
     hooks: list[RemovableHandle] = field(default_factory=list)
     kinds: dict[nn.Module, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Of the calls so far in this pass."""

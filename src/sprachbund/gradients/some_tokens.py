@@ -54,14 +54,24 @@ class SomeTokens(Tensor):
     def of(self, other: Tensor) -> Tensor:
         """These tokens of a tensor that has all on the same axis."""
         if isinstance(other, SomeTokens):
-            if other.is_few and other.axis == self.axis and self.is_at(other.kept_BL):
-                return other.few
+            if other.is_few and other.axis == self.axis:
+                if self.is_at(other.kept_BL):
+                    return other.few
+                place_BL = other.places(self.kept_BL)
+                if place_BL is not None:
+                    index = _along(place_BL, other.few.dim(), self.axis)
+                    return other.few.take_along_dim(index, self.axis)
             other = other.all_tokens()
         return other.take_along_dim(self._index(other.dim()), self.axis)
 
     def is_at(self, kept_BL: Tensor) -> bool:
         """Whether these are the tokens at hand."""
         return kept_BL is self.kept_BL or torch.equal(kept_BL, self.kept_BL)
+
+    def places(self, kept_BL: Tensor) -> Tensor | None:
+        """Where these tokens are among those at hand, [B, L], if all of them are."""
+        is_there = kept_BL[:, :, None] == self.kept_BL[:, None, :]
+        return is_there.int().argmax(2) if bool(is_there.any(2).all()) else None
 
     @abstractmethod
     def but(self, few: Tensor, axis: int | None = None) -> Self:
@@ -72,9 +82,14 @@ class SomeTokens(Tensor):
         """The same as an ordinary tensor; the same one each time."""
 
     def _index(self, axes: int) -> Tensor:
-        shape = [1] * axes
-        shape[0], shape[self.axis] = self.kept_BL.shape
-        return self.kept_BL.view(shape)
+        return _along(self.kept_BL, axes, self.axis)
+
+
+def _along(index_BL: Tensor, axes: int, axis: int) -> Tensor:
+    """An index to take along this axis of a tensor of so many."""
+    shape = [1] * axes
+    shape[0], shape[axis] = index_BL.shape
+    return index_BL.view(shape)
 
 
 def with_tokens(few: Tensor, tokens: int, axis: int) -> tuple[int, ...]:
