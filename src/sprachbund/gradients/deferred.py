@@ -23,12 +23,11 @@ from sprachbund.gradients.few_tokens import (
 )
 from sprachbund.gradients.products import linear
 from sprachbund.gradients.some_tokens import (
+    VIEWS,
     SomeTokens,
     by_number,
     mask_of,
     of_all_tokens,
-    transposed,
-    viewed,
     written_out,
 )
 
@@ -37,6 +36,9 @@ _WRITTEN = (
     "the model or the loss wrote into a tensor that is computed for some tokens only, or into one that it was made of: "
     "write into a copy"
 )
+
+_OPERATORS = "add and floordiv lshift matmul mod mul or pow rshift sub truediv xor"
+_WRITING = {"__setitem__", "__set__", *(f"__i{name}__" for name in _OPERATORS.split())}
 
 
 class _Rest:
@@ -126,8 +128,9 @@ class DeferredTokens(SomeTokens):
             answer = _ANSWERS[func](func, *args, **kwargs)
             if answer is not None:
                 return answer
-        if func in _STEPS and any(isinstance(arg, DeferredTokens) and arg.is_few for arg in args):
-            made = _STEPS[func](func, *args, **kwargs)
+        step = _STEPS.get(func)
+        if step is not None and (_is_deferred(args[0]) or step is _of_two):
+            made = step(func, *args, **kwargs)
             if made is not None:
                 return _with_rest(made, _Rest(func, args, kwargs))
         return of_all_tokens(func, args, kwargs)
@@ -211,8 +214,7 @@ def _with_rest(made: Any, rest: _Rest) -> Any:
 
 def _writes(name: str) -> bool:
     """Whether a function of this name writes into what it is given."""
-    is_plain = name.endswith("_") and not name.endswith("__")
-    return is_plain or name in ("__setitem__", "__set__") or name.startswith("__i")
+    return name in _WRITING or (name.endswith("_") and not name.endswith("__"))
 
 
 class _WrittenOut(torch.autograd.Function):
@@ -231,26 +233,28 @@ def _of_two(
     func: Callable[..., Tensor], first: Any, second: Any, **options: Any
 ) -> SomeTokens | None:
     """Functions of two numbers, the first or the second of which is deferred."""
-    if isinstance(first, DeferredTokens) and first.is_few:
+    if _is_deferred(first):
         return by_number(func, first, second, **options)
-    return by_number(lambda few, other: func(other, few, **options), second, first)
+    if _is_deferred(second):
+        return by_number(lambda few, other: func(other, few, **options), second, first)
+    return None
 
 
 def _normalised(
     func: Callable[..., tuple[Tensor, ...]],
-    held: Any,
+    held: DeferredTokens,
     normalized_shape: Sequence[int],
     *options: Any,
 ) -> tuple[DeferredTokens, ...] | None:
     """A norm over the features of each token: its output, the mean, one over the deviation."""
-    if not _is_deferred(held) or not held.is_by_token or len(normalized_shape) != 1:
+    if not held.is_by_token or len(normalized_shape) != 1:
         return None
     return tuple(held.but(result) for result in func(held.few, normalized_shape, *options))
 
 
 def _attended(
     func: Callable[..., tuple[Tensor, Tensor]],
-    query: Any,
+    query: DeferredTokens,
     key: Tensor,
     value: Tensor,
     dropout_p: float = 0.0,
@@ -260,7 +264,7 @@ def _attended(
     scale: float | None = None,
 ) -> tuple[DeferredTokens, ...] | None:
     """Attention from these tokens, to all."""
-    if not _is_deferred(query) or query.axis != 2 or is_causal:
+    if query.axis != 2 or is_causal:
         return None  # a causal mask counts its queries from the first
     found = func(
         *(query.few, written_out(key), written_out(value), dropout_p, is_causal),
@@ -268,13 +272,6 @@ def _attended(
         scale=scale,
     )
     return tuple(map(query.but, found))
-
-
-def _of_first(step: Callable[..., Any]) -> Callable[..., Any]:
-    def of_first(func: Callable[..., Any], held: Any, *args: Any, **kwargs: Any) -> Any:
-        return step(func, held, *args, **kwargs) if _is_deferred(held) else None
-
-    return of_first
 
 
 def _is_deferred(value: object) -> TypeGuard[DeferredTokens]:
@@ -313,16 +310,13 @@ def _backward(func: Callable[..., Any], grad: Tensor, *others: Any, **options: A
 
 
 _STEPS: dict[Any, Callable[..., Any]] = {
-    aten.gelu.default: _of_first(by_number),
-    aten.silu.default: _of_first(by_number),
-    aten.relu.default: _of_first(by_number),
-    aten.tanh.default: _of_first(by_number),
+    aten.gelu.default: by_number,
+    aten.silu.default: by_number,
+    aten.relu.default: by_number,
+    aten.tanh.default: by_number,
     aten.add.Tensor: _of_two,
     aten.mul.Tensor: _of_two,
-    aten.view.default: _of_first(viewed),
-    aten._unsafe_view.default: _of_first(viewed),
-    aten._reshape_alias.default: _of_first(viewed),
-    aten.transpose.int: _of_first(transposed),
+    **VIEWS,
     aten.native_layer_norm.default: _normalised,
 }
 """What is deferred itself."""

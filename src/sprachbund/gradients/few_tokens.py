@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from sprachbund.gradients.some_tokens import (
+    VIEWS,
     SomeTokens,
     by_number,
     mask_of,
     of_all_tokens,
-    transposed,
-    viewed,
     written_out,
 )
 
@@ -178,10 +177,7 @@ STEPS_BACKWARD: dict[Any, Callable[..., Any]] = {
     aten.threshold_backward.default: by_number,
     aten.mul.Tensor: by_number,
     aten.add.Tensor: _added,
-    aten.view.default: viewed,
-    aten._unsafe_view.default: viewed,
-    aten._reshape_alias.default: viewed,
-    aten.transpose.int: transposed,
+    **VIEWS,
     aten.native_layer_norm_backward.default: _through_layer_norm,
 }
 """Of autograd's backward passes, what few tokens go through as such."""

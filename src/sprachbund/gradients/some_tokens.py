@@ -151,3 +151,13 @@ def mask_of(held: SomeTokens, mask: Tensor | None) -> Tensor | None:
 
 def _shape_of(value: Tensor) -> tuple[int, ...]:
     return value.whole_shape if isinstance(value, SomeTokens) else tuple(value.shape)
+
+
+aten = torch.ops.aten
+VIEWS: dict[Any, Callable[..., Any]] = {
+    aten.view.default: viewed,
+    aten._unsafe_view.default: viewed,
+    aten._reshape_alias.default: viewed,
+    aten.transpose.int: transposed,
+}
+"""What goes there and back by the same steps."""
