@@ -23,6 +23,8 @@ class Call:
     kwargs: dict[str, Any]
     batch_size: int
     rows: int
+    kept: tuple[Tensor, ...] = ()
+    """What the module's rule keeps of the forward pass besides."""
 
     @property
     def input(self) -> Tensor:

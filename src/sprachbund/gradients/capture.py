@@ -267,7 +267,8 @@ class Capture:
         if input is None or not holds_examples(input, results, size, site.rule.least_axes):
             return current.misfit(site, output, shared)
         _refuse_transforms(input)
-        call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0])
+        kept = site.rule.kept(results[0])
+        call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0], kept)
         current.is_irregular |= site.rule.note_arguments(call)
         if len(results) > 1 or not results[0].requires_grad:
             output = tree_map_only(Tensor, watchable, output)
