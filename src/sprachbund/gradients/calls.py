@@ -1,11 +1,12 @@
 """A call of a module as the rules see it: what went in, with the examples along the first axis."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+
+from sprachbund.gradients.nested import tensors
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,9 @@ class Call:
         return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == self.rows
 
 
-def tensors(values: object) -> Iterator[Tensor]:
-    """The tensors of a nested structure, in order."""
-    return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
-
-
 def first_tensor(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Raises: StopIteration if nothing that went in is a tensor."""
-    return next(tensors((tuple(args), kwargs)))
+    return next(tensors((args, kwargs)))
 
 
 def holds_examples(input: Tensor, results: Sequence[Tensor], size: int, least_axes: int) -> bool:

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.hooks import RemovableHandle
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size
-from sprachbund.gradients.calls import Call, holds_examples, tensors
+from sprachbund.gradients.calls import Call, holds_examples
 from sprachbund.gradients.deferred import TokensRead
 from sprachbund.gradients.local import UnsuitedError
 from sprachbund.gradients.lookups import Lookups
 from sprachbund.gradients.model_state import evaluation_mode, frozen, noticed
+from sprachbund.gradients.nested import tensors, with_each
 from sprachbund.gradients.one_pass import Pass, Readings, came_twice, is_differentiable, watchable
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient
 from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
@@ -248,7 +248,7 @@ class Capture:
         if current is None or not torch.is_grad_enabled():
             return None
         given = next(tensors((args, kwargs)), None)
-        args, kwargs = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
+        args, kwargs = with_each(Tensor, Tensor.detach, (args, kwargs))
         input = next(tensors((args, kwargs)), None)
         size = current.batch_size
         expands = self._expands and size > 1 and isinstance(site.rule, EmbeddingRule)
@@ -260,7 +260,7 @@ class Capture:
             input, output = (value.expand(rows, *value.shape[1:]) for value in (input, output))
             args, kwargs = (input,), {k: v for k, v in kwargs.items() if not isinstance(v, Tensor)}
             given = None
-        results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
+        results = list(filter(is_differentiable, tensors(output)))
         if input is not None and not input.numel():  # an adapter or expert that no example is for
             return None
         shared = self._shared(site, given, kwargs)
@@ -271,8 +271,8 @@ class Capture:
         call = Call(site.module, tuple(site.names), args, kwargs, size, input.shape[0], kept)
         current.is_irregular |= site.rule.note_arguments(call)
         if len(results) > 1 or not results[0].requires_grad:
-            output = tree_map_only(Tensor, watchable, output)
-            results = [leaf for leaf in tree_leaves(output) if is_differentiable(leaf)]
+            output = with_each(Tensor, watchable, output)
+            results = list(filter(is_differentiable, tensors(output)))
         if isinstance(site.rule, EmbeddingRule):
             current.looked_up = input.shape[0]
             assert isinstance(site.module, nn.Embedding)

@@ -12,7 +12,6 @@ from typing import Any, TypeGuard
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.few_tokens import (
@@ -21,6 +20,7 @@ from sprachbund.gradients.few_tokens import (
     current_leads_to_takers,
     few_of,
 )
+from sprachbund.gradients.nested import tensors, with_each
 from sprachbund.gradients.products import linear
 from sprachbund.gradients.some_tokens import (
     VIEWS,
@@ -48,10 +48,10 @@ class _Rest:
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         # Without their history, which would live as long as whoever keeps a result.
-        args, kwargs = tree_map_only(Tensor, _without_history, (args, kwargs))
+        args, kwargs = with_each(Tensor, _without_history, (args, kwargs))
         self._call: tuple[Any, ...] | None = (func, args, kwargs)
         self._versions = [
-            (leaf, leaf._version) for leaf in tree_leaves((args, kwargs)) if type(leaf) is Tensor
+            (leaf, leaf._version) for leaf in tensors((args, kwargs)) if type(leaf) is Tensor
         ]
         self._found: Any = None
 
@@ -103,7 +103,7 @@ class DeferredTokens(SomeTokens):
         if writes or any(shared._version for shared in lent):
             raise GradientError(_WRITTEN)
         if func not in _DISPATCHED and name != "__get__":
-            args, kwargs = tree_map_only(DeferredTokens, _all_tokens_lent, (args, kwargs))
+            args, kwargs = with_each(DeferredTokens, _all_tokens_lent, (args, kwargs))
         with torch._C.DisableTorchFunctionSubclass():
             made = func(*args, **kwargs)
             if type(made) is Tensor and made._is_view():
@@ -189,7 +189,7 @@ def linear_at(
 
 
 def _first_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> DeferredTokens:
-    return next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, DeferredTokens))
+    return next(leaf for leaf in tensors((args, kwargs)) if isinstance(leaf, DeferredTokens))
 
 
 def _without_history(value: Tensor) -> Tensor:
@@ -306,7 +306,7 @@ def _backward(func: Callable[..., Any], grad: Tensor, *others: Any, **options: A
     if few is None:
         return None
     made = STEPS_BACKWARD[func](func, few, *others, **options)
-    return made if current_leads_to_takers() else tree_map_only(FewTokens, written_out, made)
+    return made if current_leads_to_takers() else with_each(FewTokens, written_out, made)
 
 
 _STEPS: dict[Any, Callable[..., Any]] = {

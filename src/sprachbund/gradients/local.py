@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.utils._pytree import KeyPath, tree_flatten_with_path, tree_map, tree_map_with_path
 
-from sprachbund.gradients.calls import Call, tensors
+from sprachbund.gradients.calls import Call
+from sprachbund.gradients.nested import tensors
 from sprachbund.gradients.per_example import DenseGradient, PerExampleGradient
 from sprachbund.gradients.rules import Rule
 

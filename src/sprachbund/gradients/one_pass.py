@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.hooks import RemovableHandle
 
 from sprachbund.errors import GradientError
+from sprachbund.gradients.nested import tensors, with_each
 from sprachbund.gradients.per_example import Consumer, PerExampleGradient, merge
 from sprachbund.gradients.shared import Counting, Route, SharedResult, SharedValues
 from sprachbund.gradients.sites import Site
@@ -113,9 +113,11 @@ class Pass:
         for name in site.names.values():
             # It comes only if it is read by example: else nothing is handed over before the end.
             self.expected[name] += 1
-        output = tree_map_only(Tensor, watchable, output)
+        output = with_each(Tensor, watchable, output)
         self.hooks += [
-            leaf.register_hook(note) for leaf in tree_leaves(output) if is_differentiable(leaf)
+            leaf.register_hook(note)  # type: ignore[no-untyped-call]
+            for leaf in tensors(output)
+            if is_differentiable(leaf)
         ]
         if shared is not None:
             self.shared.watch(output, shared)
@@ -179,8 +181,8 @@ def came_twice(names: Iterable[str]) -> GradientError:
     )
 
 
-def is_differentiable(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+def is_differentiable(leaf: Tensor) -> bool:
+    return leaf.is_floating_point()
 
 
 def watchable(value: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+
+from sprachbund.gradients.nested import with_each
 
 
 class SomeTokens(Tensor):
@@ -104,7 +105,7 @@ def written_out(values: Tensor) -> Tensor:
 
 def of_all_tokens(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
     """The function of whatever is written out."""
-    args, kwargs = tree_map_only(SomeTokens, written_out, (args, kwargs))
+    args, kwargs = with_each(SomeTokens, written_out, (args, kwargs))
     return func(*args, **kwargs)
 
 
