@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from sprachbund.gradients.nested import tensors, with_each
 
-Pair = namedtuple("Pair", ["first", "second"])  # noqa: PYI024
+Pair = namedtuple("Pair", ["first", "second"])
 A, B, C = torch.arange(3.0), nn.Parameter(torch.ones(2)), torch.zeros((), dtype=torch.long)
 STRUCTURES = {
     "a tensor": A,

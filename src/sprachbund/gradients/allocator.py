@@ -61,12 +61,5 @@ def mapped_apart() -> Iterator[None]:
         libc.mallopt(_M_MMAP_MAX, 0)
 
 
-def give_back_freed_memory() -> None:
-    """Give back at once what is freed and kept: holes between small parts that stay fit no later batch."""
-    libc = _glibc()
-    if libc is not None:
-        libc.malloc_trim(0)
-
-
 def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from sprachbund.errors import GradientError
-from sprachbund.gradients.allocator import give_back_freed_memory
 from sprachbund.gradients.buffer import Buffer
 from sprachbund.gradients.forms import Form, cheaper_form
 from sprachbund.gradients.matrix_banks import DenseBank, FactorBank, WrittenOutBank
@@ -45,11 +44,9 @@ class Bank:
         return add
 
     def settle(self) -> None:
-        """All test examples are in: bring everything into its final form, once their memory is given back."""
-        give_back_freed_memory()
+        """All test examples are in: bring everything into its final form."""
         for _, part in self._parts.values():
             part.settle()
-        give_back_freed_memory()
 
     @property
     def nbytes(self) -> int:

@@ -33,7 +33,6 @@ from sprachbund.gradients.proof import (
     compare_losses,
     few_of,
     few_positions,
-    positions_by_length,
     precision_of,
     prove_batch_independence,
     prove_own_loss,
@@ -224,18 +223,15 @@ class GradientEngine:
 
     def _one_by_one(self, batch: Batch, together_B: Tensor) -> dict[str, PerExampleGradient]:
         """Of what is left to autograd; each example's loss must be the one that it has in the batch."""
-        alone_B: list[Tensor] = []
-
-        def loss(alone: Batch) -> Tensor:
-            value = self._checked_loss(alone)
-            alone_B.append(value.detach())
-            return value
-
         rest = self._parameters(self._by_autograd)
+        if not rest:
+            return {}
         alone = partial(example_alone, self._model)
-        found = gradients_one_by_one(loss, alone, batch, rest, self.selection.tables)
-        if alone_B and self._is_fine:
-            compare_losses(self._model, torch.cat(alone_B), together_B, len(together_B))
+        found, alone_B = gradients_one_by_one(
+            self._checked_loss, alone, batch, rest, self.selection.tables
+        )
+        if self._is_fine:
+            compare_losses(self._model, alone_B, together_B, len(together_B))
         return found
 
     def _checked_loss(self, batch: Batch) -> Tensor:
@@ -256,8 +252,8 @@ class GradientEngine:
         elif (is_several and not self._is_proven_on_several) or (
             is_padded and not self._is_proven_on_padding
         ):
-            prove_batch_independence(alone, positions_by_length(batch))
-            self._prove_again(_orders_of_few(batch), self._proven_on(batch))
+            prove_batch_independence(alone)
+            self._prove_again(_orders_of_few(batch), self._proven_on(batch), alone)
         else:
             return False
         self._is_proven_on_several |= is_several
@@ -272,11 +268,11 @@ class GradientEngine:
         """Compare one batch with autograd; what rules get wrong is left to autograd from then on."""
         first = alone.batch
         orders, proven = _orders_of_few(first), self._proven_on(first)
-        prove_batch_independence(alone, positions_by_length(first))
+        prove_batch_independence(alone)
         if self._default_loss:
             prove_own_loss(alone, few_positions(first)[0])
         # What is left to autograd may have been what others were read by: until nothing is wrong.
-        while wrong := self._disagreeing(orders, proven) | self._capture.misshapen:
+        while wrong := self._disagreeing(orders, proven, alone) | self._capture.misshapen:
             if self._capture.stop_deferring():  # a model that writes into what is read of it
                 continue
             self._by_autograd |= wrong
@@ -286,21 +282,30 @@ class GradientEngine:
             warnings.warn(_slow_path(self.parameters_by_autograd), SprachbundWarning, stacklevel=3)
         self._proven |= self._by_autograd
 
-    def _prove_again(self, orders: Sequence[Batch], proven: set[str]) -> None:
-        wrong = self._disagreeing(orders, proven)
+    def _prove_again(
+        self, orders: Sequence[Batch], proven: set[str], alone: LossesAlone | None = None
+    ) -> None:
+        wrong = self._disagreeing(orders, proven, alone)
         if wrong:
             raise GradientError(_unprovable(wrong))
 
-    def _disagreeing(self, orders: Sequence[Batch], proven: set[str]) -> set[str]:
+    def _disagreeing(
+        self, orders: Sequence[Batch], proven: set[str], alone: LossesAlone | None
+    ) -> set[str]:
         """Names of the captured parameters whose gradients do not add up to autograd's; the others are noted.
 
-        `orders`: the same examples, once or in two orders.
+        `orders`: the same examples, once or in two orders; where these are the few of a batch that is `alone`'s, their
+        losses are compared with those, too.
         """
         weight_B = random_weights(batch_size(orders[0]), self.device)
         captured = self.selection.parameters.keys() - self._by_autograd
         precision, passes = precision_of(self._model), len(orders)
         with unrounded():
-            expected = gradient_of_sum(self._checked_loss, orders[0], self._whole, weight_B)
+            expected, together_B = gradient_of_sum(
+                self._checked_loss, orders[0], self._whole, weight_B
+            )
+            if alone is not None:
+                alone.compare(together_B, few_positions(alone.batch), len(together_B))
             comparison = Comparison(expected, captured, precision, passes)
             del expected
             for batch, weights in zip(orders, (weight_B, weight_B.flip(0)), strict=False):

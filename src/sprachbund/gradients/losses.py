@@ -30,7 +30,14 @@ class TaskLoss:
         self._shifts: bool | None = None
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.with_own(model, batch)[0]
+
+    def with_own(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Besides, the loss that the model itself computes of the batch, if it does."""
         output = model(**batch)
+        return self._of(model, output, batch), getattr(output, "loss", None)
+
+    def _of(self, model: nn.Module, output: Any, batch: Batch) -> Tensor:
         if "labels" not in batch:
             return _span_loss(output, batch)
         logits, labels = getattr(output, "logits", None), batch["labels"]

@@ -14,23 +14,25 @@ Alone = Callable[[Batch, int], Batch]
 
 def gradient_of_sum(
     loss: BatchLoss, batch: Batch, parameters: Mapping[str, nn.Parameter], weight_B: Tensor
-) -> dict[str, Tensor]:
-    """Autograd's gradient of the weighted sum of losses, by the ordinary way."""
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Autograd's gradient of the weighted sum of losses, by the ordinary way, and the losses [B]."""
     chosen = list(parameters.values())
     try:
         for parameter in chosen:
             parameter.requires_grad_(True)
         with torch.enable_grad():
-            losses = loss(batch)
-            total = (losses * weight_B.to(losses)).sum()
+            losses_B = loss(batch)
+            total = (losses_B * weight_B.to(losses_B)).sum()
+            losses_B = losses_B.detach().clone()
             if not total.requires_grad:  # the loss of these examples depends on none of them
-                return {name: torch.zeros_like(value) for name, value in parameters.items()}
+                zeros = {name: torch.zeros_like(value) for name, value in parameters.items()}
+                return zeros, losses_B
             gradients = torch.autograd.grad(total, chosen, materialize_grads=True)
     finally:
         for parameter in chosen:
             parameter.requires_grad_(False)
     dense = (value.to_dense() if value.is_sparse else value for value in gradients)
-    return dict(zip(parameters, dense, strict=True))
+    return dict(zip(parameters, dense, strict=True)), losses_B
 
 
 def gradients_one_by_one(
@@ -39,23 +41,24 @@ def gradients_one_by_one(
     batch: Batch,
     parameters: Mapping[str, nn.Parameter],
     tables: frozenset[str],
-) -> dict[str, PerExampleGradient]:
+) -> tuple[dict[str, PerExampleGradient], Tensor]:
     """Per-example gradients of these parameters; those named in `tables`, of embeddings, by the rows they touch.
 
-    `alone(batch, position)` is one example of the batch as a batch of its own.
+    `alone(batch, position)` is one example of the batch as a batch of its own. Besides, the losses of each, [B].
     """
-    if not parameters:
-        return {}
     found: dict[str, list[Tensor]] = {name: [] for name in parameters}
-    one = torch.ones(1)
+    one, losses = torch.ones(1), []
     for position in range(batch_size(batch)):
         example = alone(batch, position)
-        for name, gradient in gradient_of_sum(loss, example, parameters, one).items():
+        gradients, loss_1 = gradient_of_sum(loss, example, parameters, one)
+        losses.append(loss_1)
+        for name, gradient in gradients.items():
             found[name].append(gradient.to_sparse(1) if name in tables else gradient)
-    return {
+    per_example: dict[str, PerExampleGradient] = {
         name: _touched_rows(values) if name in tables else DenseGradient(torch.stack(values))
         for name, values in found.items()
     }
+    return per_example, torch.cat(losses)
 
 
 def _touched_rows(tables: list[Tensor]) -> RowGradient:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sprachbund.errors import GradientError
 from sprachbund.gradients.batches import Batch, batch_size, example_alone
-from sprachbund.gradients.losses import Loss, check_losses
+from sprachbund.gradients.losses import Loss, TaskLoss, check_losses
 from sprachbund.gradients.padding import padding_of
 from sprachbund.gradients.per_example import PerExampleGradient
 
@@ -149,11 +149,15 @@ def _norm(value: Tensor) -> float:
 
 
 class LossesAlone:
-    """The losses that the examples of a batch have alone, each [1], computed when first asked for."""
+    """The losses that the examples of a batch have alone, each [1], computed when first asked for.
+
+    And those that the model itself computes of each, where the loss is the default one.
+    """
 
     def __init__(self, model: nn.Module, loss: Loss, batch: Batch) -> None:
         self.model, self.loss, self.batch = model, loss, batch
         self._found: dict[int, Tensor] = {}
+        self._own: dict[int, Tensor] = {}
 
     @property
     def known(self) -> list[int]:
@@ -163,14 +167,23 @@ class LossesAlone:
     def __getitem__(self, position: int) -> Tensor:
         if position not in self._found:
             with torch.no_grad():
-                found = self.loss(self.model, self.example(position))
+                found, own = self._computed(example_alone(self.model, self.batch, position))
             check_losses(found, 1)
             # It may be a view of much, or of what the loss writes to again.
             self._found[position] = found.clone()
+            if own is not None:
+                self._own[position] = own.clone()
         return self._found[position]
 
-    def example(self, position: int) -> dict[str, Tensor]:
-        return example_alone(self.model, self.batch, position)
+    def own(self, position: int) -> Tensor | None:
+        """What the model itself computes of this example, []; None if it does not."""
+        self[position]
+        return self._own.get(position)
+
+    def _computed(self, example: Batch) -> tuple[Tensor, Tensor | None]:
+        if isinstance(self.loss, TaskLoss):
+            return self.loss.with_own(self.model, example)
+        return self.loss(self.model, example), None
 
     def compare(self, together_L: Tensor, positions: Sequence[int], size: int) -> None:
         """With the losses of the examples at these positions in a batch of this `size`.
@@ -182,11 +195,16 @@ class LossesAlone:
             compare_losses(self.model, alone, together_L, size)
 
 
-def prove_batch_independence(alone: LossesAlone, positions: Sequence[int]) -> None:
-    """Compare the losses that these examples of the batch have as a batch with those of each alone.
+def prove_batch_independence(alone: LossesAlone) -> None:
+    """Compare the losses that examples of different lengths have as a batch with those of each alone.
+
+    Where these are but the `few_positions` it is left to the pass that proves their gradients, which has their losses.
 
     Raises: GradientError if an example's loss changes with the examples or padding around it.
     """
+    positions = positions_by_length(alone.batch)
+    if positions == few_positions(alone.batch):
+        return
     with torch.no_grad():
         together = alone.loss(alone.model, _chosen(alone.batch, positions)).clone()
     check_losses(together, len(positions))
@@ -221,11 +239,9 @@ def prove_own_loss(alone: LossesAlone, position: int) -> None:
 
     Both are of the same example alone, and so equal but for the last digits: an auxiliary loss may be small.
     """
-    with torch.no_grad():
-        own = getattr(alone.model(**alone.example(position)), "loss", None)
+    loss_B, own = alone[position], alone.own(position)
     if own is None:
         return
-    loss_B = alone[position]
     found, expected = float(loss_B[0]), float(own)
     tolerance = max(_OWN_LOSS_TOLERANCE.get(kind, _HALF) for kind in (own.dtype, loss_B.dtype))
     if not abs(found - expected) <= tolerance * max(abs(expected), 1e-2):

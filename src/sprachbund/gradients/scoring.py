@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sprachbund.errors import GradientError
-from sprachbund.gradients.allocator import give_back_freed_memory
 from sprachbund.gradients.bank import Bank
 from sprachbund.gradients.batches import Batch, batch_size
 from sprachbund.gradients.engine import GradientEngine
@@ -46,14 +45,12 @@ def fill_bank(
         raise GradientError("there is no test batch (an iterator that was already consumed?)")
     bank = Bank(sum(map(batch_size, test)), dtype)
     norm_M, loss_M = torch.empty(2, bank.size, dtype=torch.float64)
-    for number, (start, batch) in enumerate(longest_first(test)):
+    for start, batch in longest_first(test):
         squared_norm_B = torch.zeros(batch_size(batch), dtype=torch.float64, device=engine.device)
         losses = engine.per_example(batch, bank.adding(Each(start), squared_norm_B))
         check_norms(squared_norm_B, "test")
         span = slice(start, start + batch_size(batch))
         norm_M[span], loss_M[span] = squared_norm_B.sqrt().cpu(), losses.cpu().double()
-        if not number:  # what libraries set up for new shapes lies amid this batch's memory
-            give_back_freed_memory()
     bank.settle()
     return FilledBank(bank, norm_M, loss_M)
 
