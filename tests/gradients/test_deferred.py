@@ -21,8 +21,9 @@ from sprachbund.gradients import deferred as deferred_module
 from sprachbund.gradients.deferred import DeferredTokens, TokensRead
 from sprachbund.gradients.engine import GradientEngine
 from sprachbund.gradients.pairwise import pairwise_influence
-from sprachbund.gradients.some_tokens import written_out
+from sprachbund.gradients.per_example import OuterGradient
 from sprachbund.gradients.tracked_linear import TrackedLinear
+from sprachbund.gradients.unwritten import written_out
 
 B, T, D = 3, 6, 8
 READ = torch.tensor([0, 1])
@@ -121,8 +122,9 @@ def in_both_ways(function: Function, read: Callable[[Tensor], Tensor]) -> list[l
         layer.bias.copy_(randn(D, seed=3))
         weight = torch.zeros(D, D, dtype=torch.float64)
 
-        def arrive(x_BTI: Tensor, g_BTO: Tensor, _kept: Tensor | None, total=weight) -> bool:
-            total += torch.einsum("bto,bti->oi", g_BTO, x_BTI)
+        def arrive(gradients: dict[str, OuterGradient], _kept: Tensor | None, total=weight) -> bool:
+            each = gradients["weight"]
+            total += torch.einsum("bto,bti->oi", each.left_BTO, each.right_BTI)
             return True
 
         if is_deferred:

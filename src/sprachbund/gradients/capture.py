@@ -29,8 +29,8 @@ from sprachbund.gradients.rules import EmbeddingRule, LinearRule, LookupRule
 from sprachbund.gradients.shared import Counting, NotFollowedError, SharedResult, SharedValues
 from sprachbund.gradients.shared_calls import result_of_call, result_of_reading, tables_to_read
 from sprachbund.gradients.sites import Site, used_by_hidden
-from sprachbund.gradients.some_tokens import written_out
 from sprachbund.gradients.tracked_linear import TrackedLinear, forward_replaced
+from sprachbund.gradients.unwritten import written_out
 
 
 class Capture:
@@ -188,12 +188,11 @@ class Capture:
             current.expected[name] += 1
         rows = input.shape[0]  # the input itself would be kept for the whole backward pass
 
-        def arrive(x_BTI: Tensor, g_BTO: Tensor, kept_BL: Tensor | None) -> bool:
+        def arrive(gradients: dict[str, PerExampleGradient], kept_BL: Tensor | None) -> bool:
             if not current.is_backward:
                 return False
             current.note_rows(module, rows)
             current.readings.note_tokens(module, kept_BL)
-            gradients = LinearRule.from_factors(x_BTI, g_BTO)
             for local_name, name in site.names.items():
                 current.add(name, gradients[local_name])
             return True

@@ -22,14 +22,8 @@ from sprachbund.gradients.few_tokens import (
 )
 from sprachbund.gradients.nested import tensors, with_each
 from sprachbund.gradients.products import linear
-from sprachbund.gradients.some_tokens import (
-    VIEWS,
-    SomeTokens,
-    by_number,
-    mask_of,
-    of_all_tokens,
-    written_out,
-)
+from sprachbund.gradients.some_tokens import VIEWS, SomeTokens, by_number, mask_of
+from sprachbund.gradients.unwritten import of_all_tokens, written_out
 
 aten = torch.ops.aten
 _WRITTEN = (

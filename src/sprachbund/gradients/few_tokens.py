@@ -10,14 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sprachbund.gradients.some_tokens import (
-    VIEWS,
-    SomeTokens,
-    by_number,
-    mask_of,
-    of_all_tokens,
-    written_out,
-)
+from sprachbund.gradients.some_tokens import VIEWS, SomeTokens, by_number, mask_of
+from sprachbund.gradients.spread_tokens import SpreadTokens
+from sprachbund.gradients.unwritten import of_all_tokens, written_out
 
 aten = torch.ops.aten
 _PROBED_FEATURES = 4
@@ -142,13 +137,59 @@ def _attended(
     """Attention from these tokens, to all."""
     if is_causal or grad.axis != 2:  # a causal mask counts its queries from the first
         return None
+    mask = mask_of(grad, attn_mask)
+    if dropout_p == 0 and _suits_spreading(grad, key):
+        spread = _spread(grad, query, key, value, output, logsumexp, mask, scale)
+        if spread is not None:
+            return spread
     of_query, of_key, of_value = func(
         *(grad.few, grad.of(query), key, value, grad.of(output), grad.of(logsumexp)),
         *(dropout_p, is_causal),
-        attn_mask=mask_of(grad, attn_mask),
+        attn_mask=mask,
         scale=scale,
     )
     return grad.but(of_query), of_key, of_value
+
+
+def _suits_spreading(grad: FewTokens, key: Tensor) -> bool:
+    """Whether keys and values come from linear maps, which have fewer products of what is spread than tokens."""
+    _, *others = torch._C._current_autograd_node().next_functions
+    rows, tokens = grad.few.shape[1:3].numel(), key.shape[2]
+    is_precise = key.dtype in (torch.float32, torch.float64)  # scores in half precision are not
+    suits = is_precise and 2 * rows <= tokens
+    return suits and all(_leads_to_linear(node) for node, _ in others[:2])
+
+
+def _spread(
+    grad: FewTokens,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    logsumexp: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+) -> tuple[Tensor, ...] | None:
+    """Attention's backward pass written out, with the attention itself from the scores and their log-sum-exp.
+
+    Dao et al. 2022 (FlashAttention), appendix B.2.
+    """
+    g_BHLD, query_BHLD, key_BHTD, value_BHTD = (
+        *(grad.few, grad.of(query)),
+        *(written_out(key), written_out(value)),
+    )
+    scale = query_BHLD.shape[-1] ** -0.5 if scale is None else scale
+    score_BHLT = query_BHLD @ key_BHTD.mT * scale
+    if mask is not None:
+        score_BHLT += mask
+    attention_BHLT = (score_BHLT - grad.of(logsumexp)[..., None]).exp_()
+    if not bool(attention_BHLT.isfinite().all()):  # a query that may look at nothing
+        return None
+    sent_BHLT = g_BHLD @ value_BHTD.mT
+    sent_BHLT -= (g_BHLD * grad.of(output)).sum(3, keepdim=True)
+    sent_BHLT *= attention_BHLT * scale
+    of_query = grad.but(sent_BHLT @ key_BHTD)
+    return of_query, SpreadTokens(sent_BHLT, query_BHLD), SpreadTokens(attention_BHLT, g_BHLD)
 
 
 def _through_layer_norm(
@@ -185,16 +226,18 @@ _ATTENTION = "_scaled_dot_product_flash_attention_for_cpu_backward"
 if hasattr(aten, _ATTENTION):  # not public
     STEPS_BACKWARD[getattr(aten, _ATTENTION).default] = _attended
 
-_NODES = {
+_TURNING_NODES = {
+    "ViewBackward0",
+    "UnsafeViewBackward0",
+    "ReshapeAliasBackward0",
+    "TransposeBackward0",
+}
+_NODES = _TURNING_NODES | {
     "GeluBackward0",
     "SiluBackward0",
     "ReluBackward0",
     "MulBackward0",
     "AddBackward0",
-    "ViewBackward0",
-    "UnsafeViewBackward0",
-    "ReshapeAliasBackward0",
-    "TransposeBackward0",
     "CloneBackward0",
 }
 """Autograd's nodes that hand few tokens on to all that they lead to."""
@@ -222,6 +265,13 @@ def leads_to_takers(node: Any) -> bool:
         elif node.name() not in _LAST_NODES:
             return False
     return True
+
+
+def _leads_to_linear(node: Any) -> bool:
+    """Whether what is sent to this node of the graph is but turned and folded on its way to a linear map."""
+    while node is not None and node.name() in _TURNING_NODES:
+        node = node.next_functions[0][0]
+    return getattr(node, "_forward_cls", None) in TAKING
 
 
 def current_leads_to_takers() -> bool:

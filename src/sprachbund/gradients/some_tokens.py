@@ -8,10 +8,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from sprachbund.gradients.nested import with_each
+from sprachbund.gradients.unwritten import Unwritten
 
 
-class SomeTokens(Tensor):
+class SomeTokens(Unwritten):
     """[B, T, ...] or [B, H, T, ...], of which `few` are at hand: those at `kept_BL`, [B, L, ...] or [B, H, L, ...].
 
     Subclasses say what the others are, and which functions are computed of these tokens alone. For all others it is
@@ -24,7 +24,6 @@ class SomeTokens(Tensor):
     """T."""
     axis: int
     """The tokens': 1 or 2."""
-    _written_out: Tensor | None
 
     @classmethod
     def _holding(cls, few: Tensor, kept_BL: Tensor, tokens: int, axis: int) -> Self:
@@ -41,11 +40,6 @@ class SomeTokens(Tensor):
     def whole_shape(self) -> tuple[int, ...]:
         """With all tokens; asking for `shape` may write them out."""
         return with_tokens(self.few, self.tokens, self.axis)
-
-    @property
-    def is_few(self) -> bool:
-        """Whether `few` is what counts: nobody had it written out, and may have written into that."""
-        return self._written_out is None
 
     @property
     def is_by_token(self) -> bool:
@@ -78,10 +72,6 @@ class SomeTokens(Tensor):
     def but(self, few: Tensor, axis: int | None = None) -> Self:
         """Other numbers at the same tokens."""
 
-    @abstractmethod
-    def all_tokens(self) -> Tensor:
-        """The same as an ordinary tensor; the same one each time."""
-
     def _index(self, axes: int) -> Tensor:
         return _along(self.kept_BL, axes, self.axis)
 
@@ -96,17 +86,6 @@ def _along(index_BL: Tensor, axes: int, axis: int) -> Tensor:
 def with_tokens(few: Tensor, tokens: int, axis: int) -> tuple[int, ...]:
     """The shape with so many tokens on this axis."""
     return *few.shape[:axis], tokens, *few.shape[axis + 1 :]
-
-
-def written_out(values: Tensor) -> Tensor:
-    """The same numbers as an ordinary tensor."""
-    return values.all_tokens() if isinstance(values, SomeTokens) else values
-
-
-def of_all_tokens(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-    """The function of whatever is written out."""
-    args, kwargs = with_each(SomeTokens, written_out, (args, kwargs))
-    return func(*args, **kwargs)
 
 
 def by_number(

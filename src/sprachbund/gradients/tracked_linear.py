@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from sprachbund.gradients.deferred import TokensRead, linear_at
 from sprachbund.gradients.few_tokens import TAKING, few_of, leads_to_takers
+from sprachbund.gradients.per_example import DenseGradient, OuterGradient, PerExampleGradient
 from sprachbund.gradients.products import through_linear
-from sprachbund.gradients.rules import by_token
-from sprachbund.gradients.some_tokens import SomeTokens, written_out
+from sprachbund.gradients.rules import LinearRule, by_token
+from sprachbund.gradients.some_tokens import SomeTokens
+from sprachbund.gradients.spread_tokens import SpreadTokens
+from sprachbund.gradients.unwritten import written_out
 
-OnFactors = Callable[[Tensor, Tensor, Tensor | None], bool]
-"""Receives inputs [B, L, I] and output gradients [B, L, O] of the tokens that have one, and which, if they are few.
+OnGradients = Callable[[dict[str, PerExampleGradient], Tensor | None], bool]
+"""Receives gradients by local name, and the tokens [B, L] that have one, if they are few.
 
 Says whether the backward pass is the losses' own, and not one that the model makes within, whose gradients it sees.
 """
@@ -38,11 +41,11 @@ class TrackedLinear(torch.autograd.Function):
         _anchor: Tensor,
         module: nn.Linear,
         size: int,
-        on_factors: OnFactors,
+        on_gradients: OnGradients,
         read: TokensRead | None,
     ) -> Tensor:
         ctx.save_for_backward(input)
-        ctx.module, ctx.size, ctx.on_factors = module, size, on_factors
+        ctx.module, ctx.size, ctx.on_gradients = module, size, on_gradients
         output = linear_at(input, module.weight, module.bias, read)
         if isinstance(output, SomeTokens):
             return output
@@ -59,13 +62,16 @@ class TrackedLinear(torch.autograd.Function):
         # Detached: a bank that kept it with its history would keep the whole pass, and the pass the bank.
         input = ctx.saved_tensors[0].detach()
         x_BTI = by_token(_by_example(input, ctx.size))
+        if isinstance(grad_output, SpreadTokens) and grad_output.is_few and grad_output.is_by_token:
+            return _through_spread(ctx, written_out(x_BTI), grad_output)
         of_few = few_of(grad_output, lambda grad: by_token(_by_example(grad, ctx.size)))
         if of_few is None:
             grad_output = written_out(grad_output)
             g_BTO = by_token(_by_example(grad_output, ctx.size))
-            ctx.on_factors(written_out(x_BTI), g_BTO, None)
+            ctx.on_gradients(LinearRule.from_factors(written_out(x_BTI), g_BTO), None)
             return _if_needed(ctx, lambda: through_linear(grad_output, ctx.module.weight))
-        is_own = ctx.on_factors(of_few.of(x_BTI), of_few.few, of_few.kept_BL)
+        gradients = LinearRule.from_factors(of_few.of(x_BTI), of_few.few)
+        is_own = ctx.on_gradients(gradients, of_few.kept_BL)
 
         def through() -> Tensor:
             made = of_few.but(through_linear(of_few.few, ctx.module.weight))
@@ -78,6 +84,20 @@ class TrackedLinear(torch.autograd.Function):
 
 
 TAKING.add(TrackedLinear)
+
+
+def _through_spread(
+    ctx: Any, x_BTI: Tensor, g_BTC: SpreadTokens
+) -> tuple[Tensor | None, None, None, None, None, None]:
+    """The inputs are summed by the weights first; then there are as many products as vectors."""
+    weight_BRT, vector_BRC = g_BTC.weight_BRT, g_BTC.vector_BRC
+    weight = OuterGradient(vector_BRC, weight_BRT @ x_BTI)
+    bias = DenseGradient(g_BTC.sum_over_tokens())
+    ctx.on_gradients({"weight": weight, "bias": bias}, None)
+    return _if_needed(
+        ctx,
+        lambda: (weight_BRT.mT @ (vector_BRC @ ctx.module.weight)).view(ctx.saved_tensors[0].shape),
+    )
 
 
 def _by_example(tensor: Tensor, size: int) -> Tensor:
