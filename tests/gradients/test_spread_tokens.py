@@ -11,11 +11,10 @@ from torch import Tensor, nn
 import oracle
 from builders import batches, examples, xlm_roberta
 from sprachbund import pairwise_influence
-from sprachbund.gradients import few_tokens, tracked_linear
+from sprachbund.gradients import tracked_linear
 from sprachbund.gradients.engine import GradientEngine
-from sprachbund.gradients.few_tokens import FewTokens
 from sprachbund.gradients.per_example import OuterGradient
-from sprachbund.gradients.spread_tokens import SpreadTokens
+from sprachbund.gradients.spread_tokens import SpreadTokens, attended
 
 B, H, T, D = 3, 2, 12, 5
 WIDTH = H * D
@@ -153,12 +152,10 @@ def test_a_query_that_sees_nothing_sends_nothing():
 
 
 def test_attention_that_is_no_number_is_left_to_torch():
-    kept = torch.zeros(B, 1, dtype=torch.long)
-    few = FewTokens(randn(B, H, 1, D), kept, T, 2)
-    of_all = [randn(B, H, T, D, seed=seed) for seed in range(3)]
-    nothing = torch.full((B, H, T), -torch.inf, dtype=torch.float64)
+    few, of_all = randn(B, H, 1, D), randn(B, H, T, D, seed=1)
+    nothing = torch.full((B, H, 1), -torch.inf, dtype=torch.float64)
     mask = torch.full((B, 1, 1, T), -torch.inf, dtype=torch.float64)
-    assert few_tokens._spread(few, *of_all, of_all[0], nothing, mask, None) is None
+    assert attended(few, few, of_all, of_all, few, nothing, mask, None) is None
 
 
 def held() -> tuple[SpreadTokens, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sprachbund.gradients.some_tokens import VIEWS, SomeTokens, by_number, mask_of
-from sprachbund.gradients.spread_tokens import SpreadTokens
+from sprachbund.gradients.spread_tokens import attended
 from sprachbund.gradients.unwritten import of_all_tokens, written_out
 
 aten = torch.ops.aten
@@ -139,9 +139,11 @@ def _attended(
         return None
     mask = mask_of(grad, attn_mask)
     if dropout_p == 0 and _suits_spreading(grad, key):
-        spread = _spread(grad, query, key, value, output, logsumexp, mask, scale)
-        if spread is not None:
-            return spread
+        of_few = grad.few, grad.of(query), written_out(key), written_out(value)
+        found = attended(*of_few, grad.of(output), grad.of(logsumexp), mask, scale)
+        if found is not None:
+            of_query, *of_others = found
+            return grad.but(of_query), *of_others
     of_query, of_key, of_value = func(
         *(grad.few, grad.of(query), key, value, grad.of(output), grad.of(logsumexp)),
         *(dropout_p, is_causal),
@@ -158,38 +160,6 @@ def _suits_spreading(grad: FewTokens, key: Tensor) -> bool:
     is_precise = key.dtype in (torch.float32, torch.float64)  # scores in half precision are not
     suits = is_precise and 2 * rows <= tokens
     return suits and all(_leads_to_linear(node) for node, _ in others[:2])
-
-
-def _spread(
-    grad: FewTokens,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: Tensor,
-    logsumexp: Tensor,
-    mask: Tensor | None,
-    scale: float | None,
-) -> tuple[Tensor, ...] | None:
-    """Attention's backward pass written out, with the attention itself from the scores and their log-sum-exp.
-
-    Dao et al. 2022 (FlashAttention), appendix B.2.
-    """
-    g_BHLD, query_BHLD, key_BHTD, value_BHTD = (
-        *(grad.few, grad.of(query)),
-        *(written_out(key), written_out(value)),
-    )
-    scale = query_BHLD.shape[-1] ** -0.5 if scale is None else scale
-    score_BHLT = query_BHLD @ key_BHTD.mT * scale
-    if mask is not None:
-        score_BHLT += mask
-    attention_BHLT = (score_BHLT - grad.of(logsumexp)[..., None]).exp_()
-    if not bool(attention_BHLT.isfinite().all()):  # a query that may look at nothing
-        return None
-    sent_BHLT = g_BHLD @ value_BHTD.mT
-    sent_BHLT -= (g_BHLD * grad.of(output)).sum(3, keepdim=True)
-    sent_BHLT *= attention_BHLT * scale
-    of_query = grad.but(sent_BHLT @ key_BHTD)
-    return of_query, SpreadTokens(sent_BHLT, query_BHLD), SpreadTokens(attention_BHLT, g_BHLD)
 
 
 def _through_layer_norm(

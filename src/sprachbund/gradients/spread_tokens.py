@@ -107,6 +107,38 @@ class SpreadTokens(Unwritten):
         return (summed_BHL1 * self.vector_BHLD).sum(2).flatten(1)
 
 
+def attended(
+    grad_BHLD: Tensor,
+    query_BHLD: Tensor,
+    key_BHTD: Tensor,
+    value_BHTD: Tensor,
+    output_BHLD: Tensor,
+    logsumexp_BHL: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+) -> tuple[Tensor, SpreadTokens, SpreadTokens] | None:
+    """Attention's backward pass from some queries to all keys: gradients of queries, keys and values.
+
+    The attention itself comes from the scores and their log-sum-exp (Dao et al. 2022, FlashAttention, appendix B.2).
+    None if that is no number, as of a query that may look at nothing.
+    """
+    scale = query_BHLD.shape[-1] ** -0.5 if scale is None else scale
+    score_BHLT = query_BHLD @ key_BHTD.mT * scale
+    if mask is not None:
+        score_BHLT += mask
+    attention_BHLT = (score_BHLT - logsumexp_BHL[..., None]).exp_()
+    if not bool(attention_BHLT.isfinite().all()):
+        return None
+    sent_BHLT = grad_BHLD @ value_BHTD.mT
+    sent_BHLT -= (grad_BHLD * output_BHLD).sum(3, keepdim=True)
+    sent_BHLT *= attention_BHLT * scale
+    of_keys, of_values = (
+        SpreadTokens(sent_BHLT, query_BHLD),
+        SpreadTokens(attention_BHLT, grad_BHLD),
+    )
+    return sent_BHLT @ key_BHTD, of_keys, of_values
+
+
 def _shape(weight_BHLT: Tensor, vector_BHLD: Tensor, order: str) -> tuple[int, ...]:
     batch, heads, _, features = vector_BHLD.shape
     tokens = weight_BHLT.shape[3]
