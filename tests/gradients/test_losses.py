@@ -11,6 +11,7 @@ from torch import nn
 import builders
 import oracle
 from sprachbund.errors import GradientError, SprachbundWarning
+from sprachbund.gradients.losses import TaskLoss
 from sprachbund.gradients.pairwise import pairwise_influence
 
 TRAIN, TEST = builders.examples(9, seed=1), builders.examples(5, seed=2)
@@ -210,3 +211,15 @@ def test_a_model_without_logits_needs_a_loss():
     batch = builders.collate(TRAIN)
     with pytest.raises(GradientError, match=r"no logits: pass loss="):
         pairwise_influence(model, [batch], [batch])
+
+
+def test_a_default_loss_that_somebody_changed_is_their_own():
+    class Twice(TaskLoss):
+        def __call__(self, model, batch):
+            return 2 * super().__call__(model, batch)
+
+    model = builders.xlm_roberta().double()
+    train, test = builders.batches(TRAIN, 4), builders.batches(TEST, 5)
+    found = pairwise_influence(model, train, test, loss=Twice())
+    expected = 4 * oracle.influence(model, train, test)
+    assert oracle.relative_error(found, expected) < 1e-10

@@ -63,3 +63,25 @@ def test_norms_of_many_numbers_agree_with_autograd(shape, bias, dtype, tolerance
         ):
             error = (found[name].values[position] - expected).norm() / expected.norm()
             assert error < tolerance
+
+
+def test_what_is_saved_is_unpacked_once():
+    """By autograd: hooks of others may allow it no second time."""
+    model, saved = Normed(True).double(), {}
+    x = torch.randn(BATCH, TOKENS, WIDTH, dtype=torch.float64)
+
+    def pack(value: Tensor) -> int:
+        saved[len(saved)] = value
+        return len(saved) - 1
+
+    def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        saved.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, saved.pop):
+            return model(batch["x"], "tokens")
+
+    found = {}
+    with GradientEngine(model, loss=loss) as engine:
+        engine.per_example({"x": x, "labels": torch.zeros(BATCH)}, found.__setitem__)
+    alone = model(x[:1], "tokens").sum()
+    (expected,) = torch.autograd.grad(alone, [model.last.weight])
+    torch.testing.assert_close(found["last.weight"].values[0], expected)

@@ -389,3 +389,24 @@ def test_the_proof_does_not_round_products_and_leaves_the_setting(precision):
     # The calls are counted; autograd, two orders of the proof; and then the batches themselves.
     with_gradient = [setting for setting, has_gradient in seen if has_gradient]
     assert with_gradient == [precision, *["ieee"] * 3, *[precision] * 2]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "ieee"])
+def test_losses_that_are_compared_are_rounded_alike(precision):
+    """Those of examples alone are as the setting has them; what the proof computes unrounded is not held against them."""
+    products = torch.backends.cuda.matmul
+    before, products.fp32_precision = products.fp32_precision, precision
+    together = []
+
+    def loss(model, batch):
+        if len(batch["labels"]) == 2 and not torch.is_grad_enabled():
+            together.append(products.fp32_precision)
+        return nn.functional.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
+
+    row = builders.examples(1)[0]
+    batches = builders.batches([row, row, row], 3)  # of one length
+    try:
+        pairwise_influence(builders.xlm_roberta(), batches, batches, loss=loss)
+    finally:
+        products.fp32_precision = before
+    assert together == (["tf32"] if precision == "tf32" else [])

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import oracle
 from builders import batches, examples, xlm_roberta
@@ -156,6 +157,45 @@ def test_attention_that_is_no_number_is_left_to_torch():
     nothing = torch.full((B, H, 1), -torch.inf, dtype=torch.float64)
     mask = torch.full((B, 1, 1, T), -torch.inf, dtype=torch.float64)
     assert attended(few, few, of_all, of_all, few, nothing, mask, None) is None
+
+
+class Grouped(Attending):
+    """Two heads of queries for each of keys."""
+
+    def __init__(self) -> None:
+        super().__init__(enable_gqa=True)
+        self.key, self.value = (nn.Linear(WIDTH, 2 * D).double() for _ in range(2))
+        self.query, self.output = (nn.Linear(WIDTH, 4 * D), nn.Linear(4 * D, WIDTH))
+        self.double()
+
+    def heads(self, x_BTC: Tensor) -> Tensor:
+        return x_BTC.view(len(x_BTC), T, -1, D).transpose(1, 2)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        assert mask is None
+        projected = (self.heads(part(x)) for part in (self.query, self.key, self.value))
+        found = F.scaled_dot_product_attention(*projected, **self.options).transpose(1, 2)
+        hidden = self.output(found.reshape(len(x), T, -1))
+        return self.last(hidden[:, self.reads]).sum(1).square().sum(1)
+
+
+def test_heads_that_share_keys_are_left_to_torch():
+    found, expected, counts = found_and_expected(Grouped(), batch_of(None))
+    assert_equal(found, expected)
+    assert counts["key.weight"] == T
+
+
+class Checkpointed(Attending):
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        run = super().forward
+        value: Tensor = checkpoint(run, x, mask, use_reentrant=False)  # type: ignore[no-untyped-call]
+        return value
+
+
+def test_what_is_computed_again_for_the_backward_pass_is_so_once():
+    found, expected, counts = found_and_expected(Checkpointed(), batch_of(None))
+    assert_equal(found, expected)
+    assert counts["key.weight"] == H
 
 
 def held() -> tuple[SpreadTokens, Tensor]:

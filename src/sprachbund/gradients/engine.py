@@ -37,6 +37,7 @@ from sprachbund.gradients.proof import (
     prove_batch_independence,
     prove_own_loss,
     random_weights,
+    shows_with_gradients,
     unrounded,
 )
 from sprachbund.gradients.sites import find_sites
@@ -304,8 +305,9 @@ class GradientEngine:
             expected, together_B = gradient_of_sum(
                 self._checked_loss, orders[0], self._whole, weight_B
             )
-            if alone is not None:
-                alone.compare(together_B, few_positions(alone.batch), len(together_B))
+        if alone is not None and shows_with_gradients(alone.batch):
+            alone.compare(together_B, few_positions(alone.batch), len(together_B))
+        with unrounded():
             comparison = Comparison(expected, captured, precision, passes)
             del expected
             for batch, weights in zip(orders, (weight_B, weight_B.flip(0)), strict=False):

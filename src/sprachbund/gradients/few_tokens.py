@@ -156,9 +156,10 @@ def _attended(
 def _suits_spreading(grad: FewTokens, key: Tensor) -> bool:
     """Whether keys and values come from linear maps, which have fewer products of what is spread than tokens."""
     _, *others = torch._C._current_autograd_node().next_functions
-    rows, tokens = grad.few.shape[1:3].numel(), key.shape[2]
+    heads, few = grad.few.shape[1:3]
     is_precise = key.dtype in (torch.float32, torch.float64)  # scores in half precision are not
-    suits = is_precise and 2 * rows <= tokens
+    # Else several heads of queries share one of keys.
+    suits = is_precise and key.shape[1] == heads and 2 * heads * few <= key.shape[2]
     return suits and all(_leads_to_linear(node) for node, _ in others[:2])
 
 

@@ -169,6 +169,8 @@ class LayerNormRule(Rule, module_type=nn.LayerNorm):
         node = output.grad_fn
         if type(output) is not Tensor or node is None or node.name() != _NODE_OF_LAYER_NORM:
             return ()
+        if _saved_is_packed():  # which may be unpacked but once, or at a price
+            return ()
         saved = node._saved_result1, node._saved_result2  # type: ignore[attr-defined]
         return tuple(each.detach() for each in saved)
 
@@ -195,6 +197,12 @@ class LayerNormRule(Rule, module_type=nn.LayerNorm):
         if between:
             weight, bias = weight.sum(between), bias.sum(between)
         return {"weight": DenseGradient(weight), "bias": DenseGradient(bias)}
+
+
+def _saved_is_packed() -> bool:
+    """Whether what autograd saves goes through somebody's hooks, a checkpoint's for instance; true if unknown."""
+    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return hooks is None or hooks(False) is not None
 
 
 def _suits_one_by_one(

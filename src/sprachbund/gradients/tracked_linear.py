@@ -63,7 +63,7 @@ class TrackedLinear(torch.autograd.Function):
         input = ctx.saved_tensors[0].detach()
         x_BTI = by_token(_by_example(input, ctx.size))
         if isinstance(grad_output, SpreadTokens) and grad_output.is_few and grad_output.is_by_token:
-            return _through_spread(ctx, written_out(x_BTI), grad_output)
+            return _through_spread(ctx, input, written_out(x_BTI), grad_output)
         of_few = few_of(grad_output, lambda grad: by_token(_by_example(grad, ctx.size)))
         if of_few is None:
             grad_output = written_out(grad_output)
@@ -87,7 +87,7 @@ TAKING.add(TrackedLinear)
 
 
 def _through_spread(
-    ctx: Any, x_BTI: Tensor, g_BTC: SpreadTokens
+    ctx: Any, input: Tensor, x_BTI: Tensor, g_BTC: SpreadTokens
 ) -> tuple[Tensor | None, None, None, None, None, None]:
     """The inputs are summed by the weights first; then there are as many products as vectors."""
     weight_BRT, vector_BRC = g_BTC.weight_BRT, g_BTC.vector_BRC
@@ -96,7 +96,7 @@ def _through_spread(
     ctx.on_gradients({"weight": weight, "bias": bias}, None)
     return _if_needed(
         ctx,
-        lambda: (weight_BRT.mT @ (vector_BRC @ ctx.module.weight)).view(ctx.saved_tensors[0].shape),
+        lambda: (weight_BRT.mT @ (vector_BRC @ ctx.module.weight)).view(input.shape),
     )
 
 
