@@ -393,7 +393,7 @@ def test_the_proof_does_not_round_products_and_leaves_the_setting(precision):
 
 @pytest.mark.parametrize("precision", ["tf32", "ieee"])
 def test_losses_that_are_compared_are_rounded_alike(precision):
-    """Those of examples alone are as the setting has them; what the proof computes unrounded is not held against them."""
+    """Those of examples alone are as the setting has them; what is computed unrounded is not held against them."""
     products = torch.backends.cuda.matmul
     before, products.fp32_precision = products.fp32_precision, precision
     together = []
