@@ -368,45 +368,40 @@ def test_autocast_is_refused_with_a_remedy():
         pairwise_influence(builders.xlm_roberta(), batches, batches)
 
 
-@pytest.mark.parametrize("precision", ["tf32", "ieee"])
-def test_the_proof_does_not_round_products_and_leaves_the_setting(precision):
+@pytest.fixture(params=["tf32", "ieee"])
+def precision(request):
     """A GPU's setting, which exists without one: what is seen inside is what a GPU would do."""
     products = torch.backends.cuda.matmul
-    before, products.fp32_precision = products.fp32_precision, precision
-    seen = []
+    before, products.fp32_precision = products.fp32_precision, request.param
+    yield request.param
+    products.fp32_precision = before
+
+
+def noting(seen):
+    """A loss that notes the setting, the number of examples, and whether a gradient is wanted."""
 
     def loss(model, batch):
-        seen.append((products.fp32_precision, torch.is_grad_enabled()))
+        setting = torch.backends.cuda.matmul.fp32_precision
+        seen.append((setting, len(batch["labels"]), torch.is_grad_enabled()))
         return nn.functional.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
 
-    model = builders.xlm_roberta()
+    return loss
+
+
+def test_the_proof_does_not_round_products_and_leaves_the_setting(precision):
+    model, seen = builders.xlm_roberta(), []
     train, test = (builders.batches(builders.examples(n, seed=n), 3) for n in (3, 2))
-    try:
-        pairwise_influence(model, train, test, loss=loss)
-        assert products.fp32_precision == precision
-    finally:
-        products.fp32_precision = before
+    pairwise_influence(model, train, test, loss=noting(seen))
+    assert torch.backends.cuda.matmul.fp32_precision == precision
     # The calls are counted; autograd, two orders of the proof; and then the batches themselves.
-    with_gradient = [setting for setting, has_gradient in seen if has_gradient]
+    with_gradient = [setting for setting, _, has_gradient in seen if has_gradient]
     assert with_gradient == [precision, *["ieee"] * 3, *[precision] * 2]
 
 
-@pytest.mark.parametrize("precision", ["tf32", "ieee"])
 def test_losses_that_are_compared_are_rounded_alike(precision):
     """Those of examples alone are as the setting has them; what is computed unrounded is not held against them."""
-    products = torch.backends.cuda.matmul
-    before, products.fp32_precision = products.fp32_precision, precision
-    together = []
-
-    def loss(model, batch):
-        if len(batch["labels"]) == 2 and not torch.is_grad_enabled():
-            together.append(products.fp32_precision)
-        return nn.functional.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
-
-    row = builders.examples(1)[0]
+    row, seen = builders.examples(1)[0], []
     batches = builders.batches([row, row, row], 3)  # of one length
-    try:
-        pairwise_influence(builders.xlm_roberta(), batches, batches, loss=loss)
-    finally:
-        products.fp32_precision = before
+    pairwise_influence(builders.xlm_roberta(), batches, batches, loss=noting(seen))
+    together = [setting for setting, size, has_gradient in seen if size == 2 and not has_gradient]
     assert together == (["tf32"] if precision == "tf32" else [])

@@ -206,12 +206,8 @@ class Capture:
         """Those of [B, T, I] to compute now, where few are read: by what the gradients of earlier passes showed."""
         current = self._pass
         assert current is not None
-        tokens = self._readings.tokens_read.get(module, ())
-        is_by_token = input.dim() == 3 and len(input) == current.batch_size
-        # A batch of one is the proof of no other.
-        if not (self._defers and tokens and is_by_token and current.batch_size > 1):
-            return None
-        if max(tokens) >= input.shape[1] or 2 * len(tokens) > input.shape[1]:
+        tokens = self._readings.few_read(module, input, current.batch_size)
+        if not (self._defers and tokens):
             return None
         current.is_deferred = True
         return TokensRead(torch.tensor(tokens, device=input.device), current.lent)

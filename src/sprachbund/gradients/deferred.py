@@ -106,16 +106,14 @@ class DeferredTokens(SomeTokens):
             return made
 
     @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
+    def _of_what_is_held(
         cls,
         func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
-        kwargs = kwargs or {}
-        if any(issubclass(kind, FewTokens) for kind in types):
-            return FewTokens.__torch_dispatch__(func, types, args, kwargs)
+        if any(isinstance(each, FewTokens) for each in tensors((args, kwargs))):
+            return FewTokens._of_what_is_held(func, args, kwargs)
         if func._schema.is_mutable and isinstance(args[0], DeferredTokens):
             raise GradientError(_WRITTEN)
         if func in _ANSWERS:
@@ -127,7 +125,7 @@ class DeferredTokens(SomeTokens):
             made = step(func, *args, **kwargs)
             if made is not None:
                 return _with_rest(made, _Rest(func, args, kwargs))
-        return of_all_tokens(func, args, kwargs)
+        return None
 
     def but(self, few: Tensor, axis: int | None = None) -> "DeferredTokens":
         axis = self.axis if axis is None else axis

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sprachbund.gradients.some_tokens import VIEWS, SomeTokens, by_number, mask_of
 from sprachbund.gradients.spread_tokens import attended
-from sprachbund.gradients.unwritten import of_all_tokens, written_out
+from sprachbund.gradients.unwritten import written_out
 
 aten = torch.ops.aten
 _PROBED_FEATURES = 4
@@ -30,32 +30,17 @@ class FewTokens(SomeTokens):
         return cls._holding(few, kept_BL, tokens, axis)
 
     @classmethod
-    def __torch_function__(
+    def _of_what_is_held(
         cls,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
-        """Whatever Python asks, and so not autograd: of views, too, which may be written into."""
-        return of_all_tokens(func, args, kwargs or {})
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
         step = STEPS_BACKWARD.get(func)
         is_of_few = isinstance(args[0], FewTokens) and args[0].is_few
-        if step is not None and (is_of_few or step is _added):
-            made = step(func, *args, **kwargs)
-            if made is not None:
-                return made
-        return of_all_tokens(func, args, kwargs)
+        if step is None or not (is_of_few or step is _added):
+            return None
+        return step(func, *args, **kwargs)
 
     def but(self, few: Tensor, axis: int | None = None) -> "FewTokens":
         return FewTokens(few, self.kept_BL, self.tokens, self.axis if axis is None else axis)

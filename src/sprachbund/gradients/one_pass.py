@@ -40,6 +40,16 @@ class Readings:
         if self.tokens_read.setdefault(module, found) != found:
             self.tokens_read[module] = ()
 
+    def few_read(self, module: nn.Module, input: Tensor, size: int) -> tuple[int, ...]:
+        """The tokens that are read of this map of [B, T, I], in a batch of so many; none where they are not few."""
+        tokens = self.tokens_read.get(module, ())
+        is_by_token = input.dim() == 3 and len(input) == size
+        # A batch of one is the proof of no other.
+        if not (tokens and is_by_token and size > 1):
+            return ()
+        are_few = max(tokens) < input.shape[1] and 2 * len(tokens) <= input.shape[1]
+        return tokens if are_few else ()
+
     def is_shared(self, module: nn.Module) -> bool:
         """Whether whatever this module was called on was shared."""
         return module in self.of_shared and not self.kinds_of_rows[module]

@@ -14,8 +14,7 @@ from sprachbund.gradients.unwritten import Unwritten
 class SomeTokens(Unwritten):
     """[B, T, ...] or [B, H, T, ...], of which `few` are at hand: those at `kept_BL`, [B, L, ...] or [B, H, L, ...].
 
-    Subclasses say what the others are, and which functions are computed of these tokens alone. For all others it is
-    written out, and then what was written out counts.
+    Subclasses say what the others are.
     """
 
     few: Tensor

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sprachbund.gradients.unwritten import Unwritten, of_all_tokens
+from sprachbund.gradients.unwritten import Unwritten
 
 aten = torch.ops.aten
 
@@ -44,30 +44,16 @@ class SpreadTokens(Unwritten):
         return f"SpreadTokens({self.whole_shape}, of vectors {held})"
 
     @classmethod
-    def __torch_function__(
+    def _of_what_is_held(
         cls,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Whatever Python asks, and so not autograd: of views, too, which may be written into."""
-        return of_all_tokens(func, args, kwargs or {})
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
         step = _STEPS.get(func)
-        if step is not None and isinstance(args[0], SpreadTokens) and args[0].is_few:
-            made = step(*args)
-            if made is not None:
-                return made
-        return of_all_tokens(func, args, kwargs or {})
+        if step is None or not (isinstance(args[0], SpreadTokens) and args[0].is_few):
+            return None
+        return step(*args, **kwargs)
 
     @property
     def whole_shape(self) -> tuple[int, ...]:

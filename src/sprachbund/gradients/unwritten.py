@@ -1,7 +1,7 @@
 """Tensors that hold less than their shape says, and are written out for whoever asks for more than they can tell."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,9 +10,45 @@ from sprachbund.gradients.nested import with_each
 
 
 class Unwritten(Tensor):
-    """Stands for an ordinary tensor."""
+    """Stands for an ordinary tensor.
+
+    Subclasses say what autograd is given of what they hold. For all else they are written out, and then what was
+    written out counts.
+    """
 
     _written_out: Tensor | None
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Whatever Python asks, and so not autograd: of views, too, which may be written into."""
+        return of_all_tokens(func, args, kwargs or {})
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        made = cls._of_what_is_held(func, args, kwargs or {})
+        return of_all_tokens(func, args, kwargs or {}) if made is None else made
+
+    @classmethod
+    @abstractmethod
+    def _of_what_is_held(
+        cls,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """The function, computed of what is held alone; None if it cannot be."""
 
     @property
     def is_few(self) -> bool:
